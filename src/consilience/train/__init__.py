@@ -1,1 +1,25 @@
-"""."""
+"""Training of ensembles in JAX: many small networks in one compiled program."""
+
+from consilience.train.devices import devices
+from consilience.train.engine import Cell, Ensemble, bytes_per_network, seconds_per_network, train
+from consilience.train.networks import MLP, NETWORKS, Linear, Network, NetworkOptions, count_parameters, layer_widths
+from consilience.train.options import TrainOptions
+from consilience.train.program import Trained
+
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "Cell",
+    "Ensemble",
+    "Linear",
+    "Network",
+    "NetworkOptions",
+    "TrainOptions",
+    "Trained",
+    "bytes_per_network",
+    "count_parameters",
+    "devices",
+    "layer_widths",
+    "seconds_per_network",
+    "train",
+]

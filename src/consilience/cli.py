@@ -1,0 +1,325 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from consilience.errors import ConsilienceError, require
+from consilience.registry import Kind, get_measure, measures
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from consilience.plan import Plan
+    from consilience.run import Estimate
+
+__all__ = ["main"]
+
+app = cyclopts.App(
+    name="consilience",
+    help="How far neural networks agree in what they represent, and what makes them agree.",
+    result_action="return_value",
+)
+AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON to standard output.")]
+Overrides = Annotated[
+    str,
+    Parameter(
+        name="overrides",
+        allow_leading_hyphen=True,
+        help="Values for any dotted key of the study: --grid.members 16 --grid.snr '[0.5, inf]'.",
+    ),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `consilience`; a user's error is one line and exit code 2."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (ConsilienceError, cyclopts.CycloptsError) as error:
+        print(f"consilience: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("consilience: interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@app.command
+def run(
+    study: str,
+    /,
+    *overrides: Overrides,
+    out: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    devices: int | None = None,
+    json: AsJSON = False,
+) -> None:
+    """Train and measure a study, or go on with it, and write its report.
+
+    Parameters
+    ----------
+    study
+        A TOML file, or the name of a built-in study (see `consilience studies`).
+    out
+        Run directory; runs/<name> by default. Finished cells in it are not computed again.
+    dry_run
+        Print the grid, the number of networks, parameter counts and estimates of time and memory; write nothing.
+    devices
+        CPU cores or accelerators to train on; all by default.
+    """
+    _require_study()
+    from consilience.plan import Plan
+    from consilience.run import default_folder, estimate
+    from consilience.run import run as run_study
+    from consilience.store import RunStore
+    from consilience.study import Study
+    from consilience.train import devices as find_devices
+
+    loaded = Study.load(study, **_parse_overrides(overrides))
+    folder = default_folder(loaded) if out is None else out
+    if dry_run:
+        RunStore.check(folder, loaded)
+        find_devices(devices)
+        plan = Plan(loaded)
+        _print_plan(plan, estimate(plan, devices=devices), as_json=json)
+        return
+    with _Bar(loaded.grid.members, quiet=json) as bar:
+        dataset = run_study(loaded, folder, devices=devices, progress=bar)
+    report_path = _write_report(dataset, folder)
+    _print_results(dataset, folder, report_path, as_json=json)
+
+
+@app.command
+def report(run: Path, /, *, out: Path | None = None, json: AsJSON = False) -> None:
+    """Write the report of a run, finished or not, as one HTML file.
+
+    Parameters
+    ----------
+    run
+        A run directory.
+    out
+        The file to write; report.html in the run directory by default.
+    """
+    _require_study()
+    from consilience.report import write_report
+    from consilience.store import open_run
+
+    path = write_report(open_run(run), run / "report.html" if out is None else out)
+    print(_json({"report": str(path)}) if json else path)
+
+
+@app.command
+def studies(*, json: AsJSON = False) -> None:
+    """List the built-in studies."""
+    _require_study()
+    from consilience.study import Study, built_in_studies
+
+    rows = [
+        (name, _first_comment(path), Study.load(path).n_networks, str(path)) for name, path in built_in_studies().items()
+    ]
+    if json:
+        print(_json([dict(zip(("name", "about", "networks", "file"), row, strict=True)) for row in rows]))
+        return
+    table = Table("study", "about", "networks", box=None, pad_edge=False)
+    for name, about, networks, _ in rows:
+        table.add_row(name, about, str(networks))
+    Console().print(table)
+
+
+@app.command(name="measures")
+def list_measures(name: str | None = None, /, *, json: AsJSON = False) -> None:
+    """List the measures, or tell everything about one.
+
+    Parameters
+    ----------
+    name
+        A measure.
+    """
+    if name is not None:
+        measure = get_measure(name)
+        print(_json(_about(name)) if json else type(measure).__doc__)
+        return
+    rows = [_about(each) for each in measures()]
+    if json:
+        print(_json(rows))
+        return
+    table = Table("measure", "title", "kind", "range", "invariant under", box=None, pad_edge=False)
+    for row in rows:
+        low, high = row["bounds"]
+        table.add_row(row["name"], row["title"], row["kind"], f"{low:.3g} … {high:.3g}", ", ".join(row["invariances"]))
+    Console().print(table)
+
+
+def _about(name: str) -> dict[str, Any]:
+    measure = get_measure(name)
+    return {
+        "name": name,
+        "title": measure.title,
+        "kind": "similarity" if measure.kind is Kind.SIMILARITY else "distance",
+        "bounds": measure.bounds,
+        "symmetric": measure.symmetric,
+        "invariances": sorted(invariance.value for invariance in measure.invariances),
+        "reference": measure.reference,
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, default=str)
+
+
+def _require_study() -> None:
+    """Fail with the extra to install before a chain of imports does with less to say."""
+    for module in ("jax", "equinox", "optax", "pydantic", "xarray", "zarr", "sklearn", "filelock", "psutil"):
+        require(module, extra="study", purpose="running a study")
+
+
+def _parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
+    """Turn ``--grid.members 16 --seed=3`` into a dictionary; values are TOML, anything else is text."""
+    found: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise ConsilienceError(f"{token!r}: expected an option that begins with --, such as --grid.members 16")
+        key, equals, value = token.removeprefix("--").partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConsilienceError(f"--{key}: needs a value, as in --{key} 16")
+            value = rest.pop(0)
+        found[key] = _toml_value(value)
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _first_comment(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment: list[str] = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    return " ".join(comment)
+
+
+class _Rate(ProgressColumn):
+    """Networks per second since the run began."""
+
+    def __init__(self, members: int) -> None:
+        super().__init__()
+        self.members = members
+
+    def render(self, task: Task) -> Text:
+        """Return e.g. ``12.3 networks/s``."""
+        rate = self.members * (task.speed or 0.0)
+        return Text(f"{rate:.1f} networks/s" if rate else "compiling")
+
+
+class _Bar:
+    """Progress of a run on standard error."""
+
+    def __init__(self, members: int, *, quiet: bool) -> None:
+        self._progress = Progress(
+            TextColumn("cells"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            _Rate(members),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+            disable=quiet,
+            speed_estimate_period=600,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.__exit__(*exception)
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task("cells", total=total, completed=done)
+        self._progress.update(self._task, completed=done)
+
+
+def _write_report(dataset: xr.Dataset, folder: Path) -> Path | None:
+    """Write the report, or say what to install: the results themselves do not depend on it."""
+    try:
+        from consilience.report import write_report
+
+        return write_report(dataset, folder / "report.html")
+    except ImportError as error:
+        print(f"consilience: the run is complete, but has no report: {error}", file=sys.stderr)
+        return None
+
+
+def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
+    template = plan.template()
+    study = plan.study
+    data = json.loads(template.attrs["data"])
+    parameters = sorted({int(n) for n in template["n_parameters"].values.ravel()})
+    facts = {
+        "name": study.name,
+        "data": f"{data['source']}: {data['n_features']} inputs, {data['n_outputs']} outputs, "
+        f"pool of {data['n_pool']}, {data['n_test']} test and {data['n_probe']} probe samples",
+        "snr": list(study.grid.snr),
+        "n_train": list(study.grid.n_train),
+        **{key: list(values) for key, values in study.grid.axes.items()},
+        "members": study.grid.members,
+        "networks": estimate.networks,
+        "parameters": parameters,
+        "layers": list(plan.layers),
+        "measures": [measure.label for measure in study.measure.measures],
+        "seconds": round(estimate.seconds, 1),
+        "memory_mib": round(estimate.memory_bytes / 2**20),
+    }
+    if as_json:
+        print(_json(facts))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in facts.items():
+        shown = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        table.add_row(key, str(shown))
+    Console().print(table)
+
+
+def _print_results(dataset: xr.Dataset, folder: Path, report_path: Path | None, *, as_json: bool) -> None:
+    from consilience.facts import sentences, summary_table
+
+    summary = summary_table(dataset)
+    if as_json:
+        rows = [dict(zip(summary.columns, row, strict=True)) for row in summary.rows]
+        found = {"run": str(folder), "report": report_path and str(report_path), "title": summary.title}
+        print(_json({**found, "table": rows, "facts": sentences(dataset)}))
+        return
+    console = Console()
+    table = Table(*summary.columns, title=summary.title, box=None, title_justify="left", pad_edge=False)
+    for row in summary.rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print()
+    for sentence in sentences(dataset):
+        console.print(f"• {sentence}", highlight=False)
+    console.print(f"\nresults  {folder}\nreport   {report_path or 'none'}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

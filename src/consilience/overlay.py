@@ -1,0 +1,102 @@
+"""The theory drawn over a study's measurements, and when it may be."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from consilience import theory
+from consilience.data import LabelGaussian, LinearTruth, Splits
+from consilience.registry import Measure, get_measure
+from consilience.study import Study
+from consilience.train import Linear
+
+__all__ = ["Overlay", "overlay"]
+
+Floats = NDArray[np.float64]
+
+
+class Overlay(NamedTuple):
+    """Predictions on the grid snr × n_train, NaN where theory does not speak."""
+
+    alignment: dict[tuple[str, str], Floats]  # (layer, measure label) -> (snr, n_train)
+    error: Floats  # (snr, n_train), of the test error
+    sentence: str  # which theory, or why none
+
+
+def overlay(study: Study, splits: Splits) -> Overlay:
+    """Predict alignment and test error at every SNR and n_train of a study without further axes.
+
+    Applies to linear networks trained on targets with Gaussian noise: the closed form for least squares in high
+    dimension, from the covariance of the inputs and the best linear map. Both are known for a linear teacher,
+    and estimated from the training pool otherwise.
+    """
+    shape = len(study.grid.snr), len(study.grid.n_train)
+    nothing = np.full(shape, np.nan)
+    reason = _why_not(study)
+    if reason:
+        return Overlay({}, nothing, f"No theory is drawn: {reason}.")
+    truth, known = (splits.truth, True) if splits.truth is not None else (_estimate(splits), False)
+    predicted = theory.linear_network(
+        truth.eigenvalues,
+        truth.beta,
+        study.grid.n_train,
+        study.grid.snr,
+        misfit=truth.misfit,
+        ridge=study.train.ridge,
+        shared_inputs="inputs" in study.noise.shared,
+    )
+    alignment: dict[tuple[str, str], Floats] = {}
+    for measure in study.measure.measures:
+        if measure.name == "output_correlation":
+            alignment["output", measure.label] = predicted.output_correlation
+        elif _is_linear_cka(measure):
+            alignment["output", measure.label] = predicted.output_cka
+            alignment["hidden_1", measure.label] = predicted.hidden_cka
+    error = np.where(np.isfinite(predicted.risk), predicted.risk, np.nan)
+    return Overlay(alignment, error, _sentence(study, known=known))
+
+
+def _why_not(study: Study) -> str:
+    """Return why theory does not apply, or nothing."""
+    if not isinstance(study.network, Linear):
+        return f"it speaks about linear networks, and these are of kind {study.network.name!r}"
+    if not isinstance(study.noise.process, LabelGaussian):
+        return f"it speaks about Gaussian noise on targets, and this is {study.noise.process.name!r}"
+    if study.train.weight_decay:
+        return "weight decay on both layers of a linear network is not the ridge penalty it assumes"
+    return ""
+
+
+def _is_linear_cka(measure: Measure) -> bool:
+    """Whether a measure tends to linear CKA as probe inputs grow in number: its estimators differ by 1 / n_probe."""
+    return any(measure == get_measure("cka", estimator=name) for name in ("debiased", "biased", "lange"))
+
+
+def _estimate(splits: Splits) -> LinearTruth:
+    """Estimate spectrum and best linear map from the training pool by least squares.
+
+    The misfit is the residual variance with the degrees of freedom of the fit taken off.
+    """
+    x, y = np.asarray(splits.train_x, np.float64), np.asarray(splits.train_y, np.float64)
+    eigenvalues, basis = scipy.linalg.eigh(x.T @ x / len(x))
+    scores = x @ basis  # (n, d), uncorrelated
+    kept = eigenvalues > x.shape[1] * np.finfo(np.float64).eps * eigenvalues[-1]
+    beta = np.zeros((y.shape[1], x.shape[1]))
+    beta[:, kept] = (scores[:, kept].T @ y / (len(x) * eigenvalues[kept, None])).T
+    residual = y - scores @ beta.T
+    misfit = float((residual**2).sum() / (max(1, len(x) - kept.sum()) * y.shape[1]))
+    return LinearTruth(eigenvalues=np.where(kept, eigenvalues, 0.0), beta=beta, misfit=misfit)
+
+
+def _sentence(study: Study, *, known: bool) -> str:
+    """Say which theory it is, and what it leaves out."""
+    solution = "ridge" if study.train.ridge else "minimum-norm least-squares"
+    source = "the teacher's own covariance and map" if known else "covariance and map estimated from the training pool"
+    text = f"Theory is the deterministic equivalent of the {solution} solution, with {source}."
+    if study.train.solver == "gradient":
+        text += " Gradient training reaches it from a small initialization once it has converged."
+    return text if known else text + " It takes the inputs as Gaussian: heavier tails lower alignment near n = d."

@@ -1,0 +1,48 @@
+"""Where results come from: versions of what computed them, and on what machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+
+from consilience import train
+
+__all__ = ["hardware", "versions"]
+
+_PACKAGES = ("consilience", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "scikit-learn", "xarray", "zarr")
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of each package that takes part in a run."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a copy on the path, not installed
+            found[package] = "unknown"
+    return found
+
+
+def hardware(devices: int | None = None) -> dict[str, Any]:
+    """Return processor, cores, memory and the JAX devices trained on."""
+    used = train.devices(devices)
+    return {
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "devices": f"{len(used)} × {used[0].device_kind}",
+    }
+
+
+def _cpu() -> str:
+    """Return the processor's name; Linux has it in /proc, `platform` elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,191 @@
+"""Run a study: the cells a run directory misses are trained, measured and written, one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import xarray as xr
+from numpy.typing import NDArray
+
+from consilience import train
+from consilience.compare import pairwise
+from consilience.plan import Plan
+from consilience.provenance import hardware, versions
+from consilience.registry import Measure
+from consilience.store import RunStore, open_run
+from consilience.study import Cell, Study
+
+__all__ = ["Estimate", "Progress", "compute", "default_folder", "estimate", "run"]
+
+# A regression network has fitted its training set when it leaves at most this fraction of the targets' variance.
+FITTED = 1e-3
+
+Progress = Callable[[int, int], None]
+
+
+def default_folder(study: Study) -> Path:
+    """Return ``runs/<name>``."""
+    return Path("runs") / study.name
+
+
+def run(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    devices: int | None = None,
+    progress: Progress | None = None,
+    order: Callable[[list[Cell]], list[Cell]] | None = None,
+) -> xr.Dataset:
+    """Train and measure every cell that the run directory misses, and return the whole run.
+
+    Parameters
+    ----------
+    out
+        Run directory, ``runs/<name>`` by default; created, or resumed when it holds the same study.
+    devices
+        How many CPU cores or accelerators to train on; all by default. The results do not depend on it.
+    progress
+        Called as ``progress(cells done, cells in all)`` at the start and after each cell is on disk.
+    order
+        Reorders the missing cells before they are computed. The results do not depend on it.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `consilience.open_run` reads it; `consilience.store` lists the variables.
+
+    Raises
+    ------
+    ConsilienceError
+        When the data do not allow the study, or `out` holds something else. Nothing is written then.
+    """
+    folder = default_folder(study) if out is None else Path(out)
+    RunStore.check(folder, study)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    train.devices(devices)  # before anything else starts JAX
+    plan = Plan(study)
+    template = plan.template()
+    with RunStore(folder, study) as store:
+        store.create(template)
+        missing = store.missing()
+        n_cells = len(study.cells())
+        done = n_cells - len(missing)
+        if progress:
+            progress(done, n_cells)
+        for cell, values in compute(plan, order(missing) if order else missing, devices=devices):
+            store.write(cell, values)
+            done += 1
+            if progress:
+                progress(done, n_cells)
+        if missing:
+            store.record(
+                {
+                    "started": started.isoformat(timespec="seconds"),
+                    "wall_seconds": round(time.perf_counter() - clock, 3),
+                    "cells": len(missing),
+                    "seed": study.seed,
+                    "versions": versions(),
+                    "hardware": hardware(devices),
+                }
+            )
+    return open_run(folder)
+
+
+def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Train and measure cells; yield each with its values for `RunStore.write` as it is finished."""
+    ensembles: dict[int, tuple[train.Ensemble, list[Cell]]] = {}
+    for cell in cells:
+        ensemble = plan.ensemble(cell)
+        ensembles.setdefault(id(ensemble), (ensemble, []))[1].append(cell)
+    for ensemble, members_of in ensembles.values():
+        asked = [plan.training(cell) for cell in members_of]
+        for index, trained in train.train(ensemble, asked, devices=devices):
+            yield members_of[index], _values(plan, trained)
+
+
+def _values(plan: Plan, trained: train.Trained) -> dict[str, Any]:
+    """Return a cell's block of every variable."""
+    alive = trained.diverged_at < 0
+    for activations in trained.layers.values():
+        alive = alive & np.isfinite(activations).all(axis=(1, 2))
+    steps = int(np.max(trained.diverged_at, initial=0))
+    classification = plan.study_task == "classification"
+    values: dict[str, Any] = {
+        name: np.where(alive, getattr(trained, name), np.nan)
+        for name in ("train_loss", "train_error", "test_loss", "test_error")
+    }
+    values["converged"] = alive & (trained.train_error <= (0 if classification else FITTED))
+    values["diverged_at"] = np.where(alive, -1, np.where(trained.diverged_at < 0, steps, trained.diverged_at))
+    values["alignment"] = np.stack([_layer(plan, trained.layers.get(name), alive) for name in plan.layers])
+    return values
+
+
+def _layer(plan: Plan, activations: NDArray[Any] | None, alive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return scores (measure, pair) of one layer; NaN for members that diverged and layers the network lacks."""
+    measures = plan.study.measure.measures
+    scores = np.full((len(measures), len(plan.pairs)), np.nan)
+    if activations is None or alive.sum() < 2:
+        return scores
+    members = np.flatnonzero(alive)
+    among = np.full((len(alive), len(alive)), np.nan)
+    for row, measure in enumerate(measures):
+        among[np.ix_(members, members)] = _symmetric(measure, [activations[m] for m in members])
+        scores[row] = [among[pair] for pair in plan.pairs]
+    return scores
+
+
+def _symmetric(measure: Measure, representations: list[NDArray[Any]]) -> NDArray[np.float64]:
+    matrix = np.asarray(pairwise(representations, measure), np.float64)
+    return matrix if measure.symmetric else (matrix + matrix.T) / 2
+
+
+class Estimate(NamedTuple):
+    """What a run will take on this machine."""
+
+    networks: int
+    seconds: float
+    memory_bytes: int
+
+
+def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
+    """Estimate time and memory of the whole study by training and measuring a little of it.
+
+    Each compiled program is timed on a few steps at its mean n_train, and the measures on random
+    representations of one cell's shape.
+    """
+    cells = plan.study.cells()
+    programs: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        ensemble = plan.ensemble(cell)
+        programs.setdefault((id(ensemble), ensemble.spec(plan.training(cell))), []).append(cell)
+    seconds, held = 0.0, 0
+    for (_, spec), together in programs.items():
+        ensemble = plan.ensemble(together[0])
+        mean = np.mean([cell.coordinates["n_train"] for cell in together])
+        typical = min(together, key=lambda cell: abs(cell.coordinates["n_train"] - mean))
+        per_network = train.seconds_per_network(ensemble, plan.training(typical), devices=devices)
+        seconds += per_network * len(together) * ensemble.members
+        seconds += _seconds_measuring(plan, ensemble, typical) * len(together)
+        arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)
+        networks = max(2 * len(train.devices(devices)), ensemble.members)
+        held = max(held, 2 * sum(a.nbytes for a in arrays) + networks * train.bytes_per_network(ensemble, spec))
+    return Estimate(len(cells) * plan.study.grid.members, seconds, held + psutil.Process().memory_info().rss)
+
+
+def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> float:
+    """Time the measures on random activations of the cell's shapes."""
+    rng = np.random.default_rng(0)
+    widths = train.layer_widths(plan.point(cell).network, *plan.sizes(cell))
+    alive = np.ones(ensemble.members, bool)
+    n_probe = len(ensemble.splits.probe_x)
+    layers = [rng.standard_normal((ensemble.members, n_probe, width)) for width in widths.values()]
+    start = time.perf_counter()
+    for activations in layers:
+        _layer(plan, activations, alive)
+    return time.perf_counter() - start

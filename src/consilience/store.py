@@ -1,0 +1,198 @@
+"""The run directory: a study's results on disk.
+
+Contract
+--------
+A run directory holds
+
+- ``study.toml``, the study with every option resolved;
+- ``results.zarr``, a Zarr v3 group that xarray opens as the run's Dataset, in which every variable has one
+  chunk per cell;
+- ``provenance.json``, versions, hardware, data, seeds and one entry with times for each process that wrote.
+
+A cell is written variable by variable and ``done`` last. Chunk writes are atomic renames, so a process killed
+at any moment loses the cells in flight and nothing else: what is not ``done`` is computed again, what is done
+is never touched. One process writes at a time; a lock file sees to it. Reading needs no lock.
+
+The Dataset
+-----------
+Dimensions ``snr, n_train, *axes`` for cells, then ``layer, measure, pair`` or ``member``; ``axes`` are the grid's
+further keys, listed in ``attrs["axes"]`` (JSON).
+
+============================================ =========================================================
+``alignment`` (cell, layer, measure, pair)   scores as measured, ``kind`` (measure) says whether
+                                             similarity or distance; NaN where a member diverged, where
+                                             a measure does not apply to a layer, or the cell is not done.
+                                             For asymmetric measures the mean of both directions.
+``predicted`` (cell, layer, measure)         theory, NaN where it does not speak
+``predicted_error`` (cell)                   theory for ``test_error``
+``train_loss, train_error`` (cell, member)   on the noisy training set; error is the misclassified
+                                             fraction, or squared error / variance of the targets
+``test_loss, test_error`` (cell, member)     the same against clean targets
+``converged`` (cell, member)                 the training set is fitted: no error, or error ≤ 1e-3
+``diverged_at`` (cell, member)               step at which the loss stopped being finite, else -1
+``n_parameters`` (cell), ``done`` (cell)     trainable numbers; whether the cell is finished
+============================================ =========================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+import numpy as np
+import xarray as xr
+import zarr
+
+from consilience.errors import ConsilienceError
+from consilience.study import Cell, Study
+
+__all__ = ["RunStore", "open_run", "write_atomically"]
+
+_STUDY, _RESULTS, _PROVENANCE, _LOCK = "study.toml", "results.zarr", "provenance.json", ".lock"
+_RESULTS_DIMS = ("layer", "measure", "pair")
+# Dimensions after those of the cell, type and fill value of what is written cell by cell.
+_VARIABLES: dict[str, tuple[tuple[str, ...], type, Any]] = {
+    "alignment": (_RESULTS_DIMS, np.float64, np.nan),
+    "train_loss": (("member",), np.float64, np.nan),
+    "train_error": (("member",), np.float64, np.nan),
+    "test_loss": (("member",), np.float64, np.nan),
+    "test_error": (("member",), np.float64, np.nan),
+    "converged": (("member",), np.bool_, False),
+    "diverged_at": (("member",), np.int32, -1),
+    "done": ((), np.bool_, False),
+}
+
+
+def open_run(path: str | Path) -> xr.Dataset:
+    """Read a run directory, finished or not, as an xarray Dataset in memory.
+
+    Raises
+    ------
+    ConsilienceError
+        When `path` is not a run directory.
+    """
+    folder = Path(path)
+    if not (folder / _RESULTS / "zarr.json").is_file():
+        raise ConsilienceError(f"{folder}: not a run directory (it has no {_RESULTS}); `consilience run` makes one")
+    return xr.open_zarr(folder / _RESULTS, consolidated=False).load()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write the whole file or nothing: to a temporary file beside it, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class RunStore:
+    """Writer of one run directory; a context manager that holds its lock."""
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.folder = folder
+        self.study = study
+        self._lock = filelock.FileLock(str(folder / _LOCK), timeout=0)
+        self._group: Any = None
+
+    @classmethod
+    def check(cls, folder: Path, study: Study) -> None:
+        """Refuse a directory that holds another study or something else than a run.
+
+        Raises
+        ------
+        ConsilienceError
+            Naming the directory and the first key in which the studies differ.
+        """
+        if not folder.exists() or (folder.is_dir() and set(os.listdir(folder)) <= {_LOCK}):
+            return
+        if not folder.is_dir():
+            raise ConsilienceError(f"out = {folder}: is a file; give a directory")
+        if not (folder / _STUDY).is_file():
+            raise ConsilienceError(f"out = {folder}: holds something else than a run; give another directory")
+        difference = _difference(Study.load(folder / _STUDY).tables(), study.tables())
+        if difference:
+            raise ConsilienceError(
+                f"out = {folder}: holds a different study ({difference}); give another directory, or remove this one"
+            )
+
+    def __enter__(self) -> Self:
+        self.check(self.folder, self.study)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise ConsilienceError(f"out = {self.folder}: another process is writing to this run; wait for it") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def create(self, template: xr.Dataset) -> None:
+        """Lay the run out on disk, unless it is there already.
+
+        Parameters
+        ----------
+        template
+            Coordinates, attributes and the variables known before training; their names and sizes give the
+            shapes of the rest. ``study.toml`` is written last and marks the layout as complete.
+        """
+        path = self.folder / _RESULTS
+        if not (self.folder / _STUDY).is_file():
+            template.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+            group = zarr.open_group(path)
+            cell_dims = ("snr", "n_train", *json.loads(template.attrs["axes"]))
+            for name, (further, dtype, fill) in _VARIABLES.items():
+                further_sizes = tuple(template.sizes[dim] for dim in further)
+                group.create_array(
+                    name,
+                    shape=tuple(template.sizes[dim] for dim in cell_dims) + further_sizes,
+                    chunks=(1,) * len(cell_dims) + further_sizes,
+                    dtype=dtype,
+                    fill_value=fill,
+                    dimension_names=cell_dims + further,
+                )
+            write_atomically(self.folder / _STUDY, self.study.toml())
+        self._group = zarr.open_group(path)
+
+    def missing(self) -> list[Cell]:
+        """Return the cells that are not done, in order."""
+        done = self._group["done"][...]
+        return [cell for cell in self.study.cells() if not done[cell.index]]
+
+    def write(self, cell: Cell, values: Mapping[str, Any]) -> None:
+        """Write one finished cell: each variable's block, and then that it is done."""
+        for name in _VARIABLES:
+            if name != "done":
+                self._group[name][cell.index] = values[name]
+        self._group["done"][cell.index] = True
+
+    def record(self, session: Mapping[str, Any]) -> None:
+        """Append one process's times and environment to the provenance."""
+        path = self.folder / _PROVENANCE
+        sessions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        sessions.append(dict(session))
+        write_atomically(path, json.dumps(sessions, indent=2))
+        self._group.attrs["wall_seconds"] = sum(entry["wall_seconds"] for entry in sessions)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return the first key in which two studies differ, with both values; empty when they are equal."""
+    for table in old | new:
+        before, after = old.get(table), new.get(table)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            key = next(key for key in before | after if before.get(key) != after.get(key))
+            return f"{table}.{key} = {before.get(key)!r} there, {after.get(key)!r} here"
+        return f"{table} = {before!r} there, {after!r} here"
+    return ""

@@ -1,0 +1,413 @@
+"""The frozen specification of a study, and the grid of cells it spans.
+
+A study is one table per concern. Four of them hold the options of a registered thing, chosen by a tag:
+``[data] source``, ``[noise] process``, ``[network] kind`` and the names in ``[measure]``; what else such a
+table may contain is defined where the thing is defined, so a new source or network needs nothing here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from consilience._catalogue import Catalogue, suggestion
+from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
+from consilience.errors import ConsilienceError
+from consilience.registry import Measure, get_measure
+from consilience.train import NETWORKS, Linear, NetworkOptions, TrainOptions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Cell", "Study", "built_in_studies"]
+
+Raw = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """One point of the grid."""
+
+    index: tuple[int, ...]  # position on snr, n_train, *axes
+    coordinates: dict[str, Any]  # "snr", "n_train" and each further axis
+    hash: str  # of everything the cell's result depends on
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[str] = ()) -> Raw:
+    """Turn ``{tag: name, option: …, common: …}`` into ``{tag: the registered thing with its options, common: …}``."""
+    if not isinstance(raw, Mapping):
+        raise ConsilienceError(f"{raw!r}: give a table with the key {tag!r}; {suggestion('', catalogue)}")
+    table: Raw = dict(raw)
+    name = table.pop(tag, None)
+    if name is None:
+        raise ConsilienceError(f"{tag} is missing; {suggestion('', catalogue)}")
+    if not isinstance(name, str):
+        return {tag: name, **table}
+    rest = {key: table.pop(key) for key in common if key in table}
+    kind: Any = catalogue[name]
+    unknown = [key for key in table if key not in {field.name for field in fields(kind)}]
+    if unknown:
+        valid = [field.name for field in fields(kind)] + list(common) + [tag]
+        raise ConsilienceError(
+            f"{unknown[0]} = {table[unknown[0]]!r}: not an option of {name!r}; {suggestion(unknown[0], valid)}"
+        )
+    return {tag: TypeAdapter(kind).validate_python(table), **rest}
+
+
+class Data(_Table):
+    """The ``[data]`` table: a source with its options, and how its rows are prepared and split."""
+
+    source: Source
+    pool: int = Field(default=1, ge=1)
+    pca: int | None = Field(default=None, ge=1)
+    n_probe: int | None = Field(default=None, ge=4)
+    n_test: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Raw:
+        return _tagged(raw, tag="source", catalogue=SOURCES, common=("pool", "pca", "n_probe", "n_test"))
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML."""
+        common = {"pool": self.pool, "pca": self.pca, "n_probe": self.n_probe, "n_test": self.n_test}
+        return {"source": self.source.name, **asdict(self.source), **common}  # type: ignore[call-overload]
+
+
+class Noise(_Table):
+    """The ``[noise]`` table: the process, and what the members of an ensemble share."""
+
+    process: NoiseProcess
+    shared: tuple[Literal["inputs", "init", "batches"], ...] = ("inputs",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Raw:
+        return _tagged(raw, tag="process", catalogue=PROCESSES, common=("shared",))
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML."""
+        return {"process": self.process.name, **asdict(self.process), "shared": list(self.shared)}  # type: ignore[call-overload]
+
+
+def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
+    if not values:
+        raise ConsilienceError("the list is empty; give at least one value")
+    if len(set(values)) < len(values):
+        raise ConsilienceError(f"{list(values)}: a value occurs twice; give each once")
+    return tuple(values)
+
+
+class Grid(_Table):
+    """The ``[grid]`` table: SNR × n_train × any further dotted keys, and the members trained at each cell."""
+
+    snr: Annotated[tuple[float, ...], BeforeValidator(_distinct)]
+    n_train: Annotated[tuple[int, ...], BeforeValidator(_distinct)]
+    members: int = Field(default=8, ge=2)
+    axes: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_distinct)]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Raw:
+        """Keys beside snr, n_train and members are axes: dotted, quoted or as nested tables."""
+        table = dict(raw)
+        own = {key: table.pop(key) for key in ("snr", "n_train", "members") if key in table}
+        axes = dict(table.pop("axes", {})) | _flatten(table)
+        for key, values in axes.items():
+            if "." not in key and key != "seed":
+                raise ConsilienceError(
+                    f"{key} = {values!r}: not an option of the grid; {suggestion(key, ['snr', 'n_train', 'members'])} "
+                    f"A further axis is a dotted key with a list of values, like \"train.weight_decay\" = [0, 1e-4]"
+                )
+            if not isinstance(values, list | tuple):
+                raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
+        frozen = {key: tuple(_frozen(value) for value in values) for key, values in axes.items()}
+        return {**own, "axes": frozen}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for snr in self.snr:
+            if not snr > 0:
+                raise ConsilienceError(
+                    f"snr = {snr}: a signal-to-noise ratio is positive; inf means no noise, 0.1 means much"
+                )
+        for n_train in self.n_train:
+            if n_train < 1:
+                raise ConsilienceError(f"n_train = {n_train}: at least one training sample is needed")
+        object.__setattr__(self, "snr", tuple(sorted(self.snr)))
+        object.__setattr__(self, "n_train", tuple(sorted(self.n_train)))
+        return self
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML."""
+        own = {"snr": list(self.snr), "n_train": list(self.n_train), "members": self.members}
+        return own | {key: [list(v) if isinstance(v, tuple) else v for v in values] for key, values in self.axes.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Raw:
+    flat: Raw = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _measure(raw: Any) -> Measure:
+    if isinstance(raw, Measure):
+        return raw
+    if isinstance(raw, str):
+        return get_measure(raw)
+    if not (isinstance(raw, Mapping) and "name" in raw):
+        raise ConsilienceError(f"{raw!r}: give a measure's name, or a table with its name and options")
+    options = dict(raw)
+    return get_measure(options.pop("name"), **options)
+
+
+class Measures(_Table):
+    """The ``[measure]`` table: names, or tables of a name and options, of registered measures."""
+
+    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = Field(
+        default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1
+    )
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML; options at their defaults are left out."""
+        return {"measures": [_measure_raw(measure) for measure in self.measures]}
+
+
+_DEFAULT_MEASURES = ("cka", "procrustes", "mutual_knn", "information_imbalance")
+
+
+def _measure_raw(measure: Measure) -> str | Raw:
+    options = {
+        field.name: getattr(measure, field.name)
+        for field in fields(measure)  # type: ignore[arg-type]
+        if getattr(measure, field.name) != field.default
+    }
+    return {"name": measure.name, **options} if options else measure.name
+
+
+def _network(raw: Any) -> Any:
+    return _tagged(raw, tag="kind", catalogue=NETWORKS)["kind"] if isinstance(raw, Mapping) else raw
+
+
+class Study(_Table):
+    """A frozen study: data × noise × network × training over a grid, and the measures of alignment.
+
+    ``Study(**tables)`` takes the tables of the TOML file as dictionaries; `load` reads a file or a built-in
+    study. Every value is checked here, before anything is computed or written.
+
+    Raises
+    ------
+    ConsilienceError
+        One line naming the key, the value received and what to give instead.
+
+    Examples
+    --------
+    >>> study = Study(
+    ...     name="two by two", data={"source": "digits"}, noise={"process": "label-flip"},
+    ...     network={"kind": "mlp", "hidden": [8]}, train={"steps": 100},
+    ...     grid={"snr": [1, float("inf")], "n_train": [50, 200], "members": 4})
+    >>> len(study.cells()), study.n_networks
+    (4, 16)
+    """
+
+    name: str = Field(default="study", min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: Data
+    noise: Noise
+    network: Annotated[NetworkOptions, BeforeValidator(_network)]
+    train: TrainOptions = Field(default_factory=TrainOptions)
+    grid: Grid
+    measure: Measures = Field(default_factory=Measures)
+
+    def __init__(self, **tables: Any) -> None:
+        try:
+            super().__init__(**tables)
+        except ValidationError as error:
+            raise ConsilienceError(_one_line(error)) from None
+
+    @classmethod
+    def load(cls, path_or_name: str | Path, **overrides: Any) -> Study:
+        """Read a TOML file or the built-in study of that name.
+
+        Parameters
+        ----------
+        path_or_name
+            A path (with a suffix or a separator), or a name of `built_in_studies`.
+        overrides
+            Values for dotted keys, replacing those of the file: ``**{"grid.members": 16}``.
+        """
+        return cls(**_override(_read_toml(path_or_name), overrides))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.train.batch != "full" and self.train.solver == "gradient" and self.train.batch > max(self.grid.n_train):
+            raise ConsilienceError(
+                f"train.batch = {self.train.batch}: larger than every n_train (up to {max(self.grid.n_train)}); "
+                f"lower it, or set batch = 'full'"
+            )
+        if self.train.solver == "exact":
+            if not isinstance(self.network, Linear):
+                raise ConsilienceError(
+                    "train.solver = 'exact': only network.kind = 'linear' has a closed form; use 'gradient'"
+                )
+            if self.train.loss == "cross-entropy":
+                raise ConsilienceError(
+                    "train.loss = 'cross-entropy': the exact solver minimises the squared error; set 'squared-error'"
+                )
+        for values in self._axis_points():
+            if values:
+                self.at(values)
+        return self
+
+    def _axis_points(self) -> Iterator[Raw]:
+        for values in itertools.product(*self.grid.axes.values()):
+            yield dict(zip(self.grid.axes, values, strict=True))
+
+    @property
+    def n_networks(self) -> int:
+        """Number of networks the whole study trains."""
+        return len(self.cells()) * self.grid.members
+
+    def at(self, axes: Mapping[str, Any]) -> Study:
+        """Return the study without further axes, their keys set to these values."""
+        tables = self.tables()
+        for key in self.grid.axes:
+            del tables["grid"][key]
+        return Study(**_override(tables, axes))
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of the grid in order: the last axis varies fastest."""
+        points = {json.dumps(values): self.at(values) for values in self._axis_points()}
+        sizes = [range(len(self.grid.snr)), range(len(self.grid.n_train)), *(range(len(v)) for v in self.grid.axes.values())]
+        found: list[Cell] = []
+        for index in itertools.product(*sizes):
+            snr, n_train = self.grid.snr[index[0]], self.grid.n_train[index[1]]
+            axes = {key: values[i] for (key, values), i in zip(self.grid.axes.items(), index[2:], strict=True)}
+            digest = _hash(points[json.dumps(axes)], snr, n_train)
+            found.append(Cell(index, {"snr": snr, "n_train": n_train, **axes}, digest))
+        return found
+
+    def tables(self) -> Raw:
+        """Return the study as nested dictionaries, every option resolved; `Study(**tables)` is the inverse."""
+        network = {"kind": self.network.name, **asdict(self.network)}  # type: ignore[call-overload]
+        tables: Raw = {
+            "name": self.name,
+            "seed": self.seed,
+            "data": self.data.raw(),
+            "noise": self.noise.raw(),
+            "network": network,
+            "train": asdict(self.train),
+            "grid": self.grid.raw(),
+            "measure": self.measure.raw(),
+        }
+        return _without_none(tables)
+
+    def toml(self) -> str:
+        """Return the resolved study as TOML text."""
+        return tomli_w.dumps(self.tables())
+
+    def run(self, out: str | Path | None = None, **options: Any) -> xr.Dataset:
+        """Train and measure every cell not finished yet in `out`; see `consilience.run.run`."""
+        from consilience.run import run
+
+        return run(self, out, **options)
+
+
+def _hash(study: Study, snr: float, n_train: int) -> str:
+    """Hash what a cell's numbers depend on: all but the study's name and the other values of the grid.
+
+    The largest n_train counts: it sets how many samples a synthetic source generates.
+    """
+    tables = study.tables()
+    del tables["name"]
+    tables["grid"] = {"members": study.grid.members, "snr": snr, "n_train": n_train, "n_max": max(study.grid.n_train)}
+    text = json.dumps(tables, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_none(value: Any) -> Any:
+    """Drop unset options, which TOML cannot write, and turn tuples into lists."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
+    """Return the tables with dotted keys replaced."""
+    result: Raw = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
+    for dotted, value in overrides.items():
+        table, _, key = dotted.partition(".")
+        if not key:
+            result[table] = value
+        else:
+            result.setdefault(table, {})[key] = value
+    return result
+
+
+def built_in_studies() -> dict[str, Path]:
+    """Return the name and file of every study that comes with the package."""
+    folder = Path(str(files("consilience") / "studies"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _read_toml(path_or_name: str | Path) -> Raw:
+    path = built_in_studies().get(str(path_or_name), Path(path_or_name))
+    if not path.is_file():
+        raise ConsilienceError(
+            f"study {str(path_or_name)!r}: neither a file nor a built-in study; "
+            f"{suggestion(str(path_or_name), built_in_studies())}"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConsilienceError(f"study file {path}: not valid TOML: {error}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """Return the first problem as ``key = value: what is wrong``."""
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ConsilienceError):
+        # The message begins with the option itself: put the tables that lead to it in front.
+        leading = ".".join(part for part in location if not part.isdigit())
+        return str(cause) if not leading or str(cause).startswith(leading) else f"{leading}.{cause}"
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        valid = _fields_at(location[:-1])
+        return f"{key} = {problem['input']!r}: unknown key; {suggestion(location[-1], valid)}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{key}: missing; every study needs it"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    value = problem["input"]
+    shown = "inf" if isinstance(value, float) and math.isinf(value) else repr(value)
+    return f"{key} = {shown}: {message}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    tables: dict[str, type] = {"data": Data, "noise": Noise, "grid": Grid, "measure": Measures}
+    if not location:
+        return list(Study.model_fields)
+    if location[0] == "train":
+        return [field.name for field in fields(TrainOptions)]
+    table = tables.get(location[0])
+    return list(table.model_fields) if table is not None and issubclass(table, BaseModel) else []

@@ -1,0 +1,34 @@
+"""The devices rows are sharded over: every core of a CPU, or every accelerator."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+from consilience.errors import ConsilienceError
+
+__all__ = ["devices"]
+
+
+def devices(count: int | None = None) -> list[jax.Device]:
+    """Return the devices to train on, all of them unless `count` says fewer.
+
+    The first call makes each CPU core a JAX device. That must happen before anything else in the process
+    computes with JAX; where something did, the devices it made (usually one) are used.
+
+    Raises
+    ------
+    ConsilienceError
+        When `count` is not between 1 and the number of devices.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    except RuntimeError:  # JAX has started: its devices are fixed
+        pass
+    found = jax.devices()
+    if count is None:
+        return found
+    if not 1 <= count <= len(found):
+        raise ConsilienceError(f"devices = {count}: this process has {len(found)}; give a number from 1 to {len(found)}")
+    return found[:count]

@@ -1,0 +1,208 @@
+"""Train the cells of a grid: group them into programs, fill the programs' rows, hand back one cell at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from consilience.data import NoiseProcess, Splits
+from consilience.errors import ConsilienceError
+from consilience.train.devices import devices as all_devices
+from consilience.train.exact import solve
+from consilience.train.networks import Linear, NetworkOptions, count_parameters
+from consilience.train.options import TrainOptions
+from consilience.train.program import DRAWS, Arrays, Program, Rows, Spec, Trained
+
+__all__ = ["Cell", "Ensemble", "seconds_per_network", "train"]
+
+# Memory one call may take for what differs between networks on an accelerator, as a share of the device's.
+_DEVICE_SHARE = 0.25
+_MAX_CHUNK = 1024
+
+
+class Cell(NamedTuple):
+    """One point of the grid as training sees it: `members` networks that differ by their noise."""
+
+    n_train: int
+    level: float  # of the noise process: its sd or flip probability
+    network: NetworkOptions
+    options: TrainOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """What all cells have in common.
+
+    Attributes
+    ----------
+    n_max
+        Largest n_train of the whole grid, finished cells included: realizations are drawn for that many
+        samples, so that a resumed run compiles the very same program.
+    """
+
+    splits: Splits
+    process: NoiseProcess
+    shared: frozenset[str]
+    members: int
+    seed: int
+    n_max: int
+
+    def spec(self, cell: Cell) -> Spec:
+        """Return the program the cell belongs to: its options less those that are data of the program."""
+        return Spec(
+            network=replace(cell.network, init_scale=1.0),
+            options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),
+            process=self.process,
+            shared=self.shared,
+            classification=self.splits.task == "classification",
+            n_inputs=self.splits.train_x.shape[1],
+            n_outputs=self.splits.n_outputs,
+        )
+
+    def rows(self, cells: Sequence[Cell]) -> Rows:
+        """Return one row for each member of each cell."""
+        noisy_targets = self.splits.task == "regression" and self.process.corrupts == "labels"
+        fields = [
+            (cell.n_train, member, cell.level, 1 + noisy_targets * cell.level**2)
+            + (cell.options.learning_rate, cell.options.weight_decay, cell.network.init_scale)
+            for cell in cells
+            for member in range(self.members)
+        ]
+        return Rows(*(np.array(column) for column in zip(*fields, strict=True)))
+
+
+def train(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None) -> Iterator[tuple[int, Trained]]:
+    """Train all members of all cells; yield (index in `cells`, arrays with the member first) as cells finish.
+
+    While one call's results are with the caller the next call is already training.
+    """
+    groups: dict[Spec, list[int]] = {}
+    for index, cell in enumerate(cells):
+        groups.setdefault(ensemble.spec(cell), []).append(index)
+    for spec, indices in groups.items():
+        run = _solve if spec.options.solver == "exact" else _descend
+        yield from run(ensemble, spec, cells, indices, devices)
+
+
+def _solve(
+    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
+) -> Iterator[tuple[int, Trained]]:
+    """Closed form, all cells of one n_train together: they share the factorization."""
+    _check_exact(spec)
+    del devices  # LAPACK has its own threads
+    for n_train in dict.fromkeys(cells[index].n_train for index in indices):
+        together = [index for index in indices if cells[index].n_train == n_train]
+        solved = solve(spec, ensemble.rows([cells[i] for i in together]), ensemble.splits, seed=ensemble.seed)
+        yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
+
+
+def _check_exact(spec: Spec) -> None:
+    if not isinstance(spec.network, Linear):
+        raise ConsilienceError("train.solver = 'exact': only network.kind = 'linear' has a closed form; use 'gradient'")
+    if spec.cross_entropy:
+        raise ConsilienceError(
+            "train.solver = 'exact': cross-entropy has no closed form; set train.loss = 'squared-error'"
+        )
+    needed = min(spec.n_inputs, spec.n_outputs)
+    if spec.network.hidden[0] < needed:
+        raise ConsilienceError(
+            f"network.hidden = {list(spec.network.hidden)}: the exact solution has rank {needed}; make the hidden "
+            f"layer at least that wide, or use train.solver = 'gradient'"
+        )
+
+
+def _descend(
+    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
+) -> Iterator[tuple[int, Trained]]:
+    """Gradient training: calls of equal size, the last one filled up with repetitions."""
+    program, cells_per_call = _program(ensemble, spec, len(indices), devices)
+    pending: tuple[list[int], Trained] | None = None
+    for start in range(0, len(indices), cells_per_call):
+        now = indices[start : start + cells_per_call]
+        filled = (now * cells_per_call)[:cells_per_call]
+        started = program(ensemble.rows([cells[index] for index in filled]))
+        if pending is not None:
+            yield from _finished(ensemble, *pending)
+        pending = now, started
+    if pending is not None:
+        yield from _finished(ensemble, *pending)
+
+
+def _finished(ensemble: Ensemble, indices: list[int], trained: Trained) -> Iterator[tuple[int, Trained]]:
+    host = jax.tree.map(np.asarray, trained)
+    yield from zip(indices, _by_cell(host, ensemble.members), strict=False)  # repetitions are dropped
+
+
+def _by_cell(trained: Trained, members: int) -> list[Trained]:
+    n_cells = len(trained.train_loss) // members
+    return [
+        jax.tree.map(lambda array, i=i: array[i * members : (i + 1) * members], trained) for i in range(n_cells)
+    ]
+
+
+def _program(ensemble: Ensemble, spec: Spec, n_cells: int, devices: int | None) -> tuple[Program, int]:
+    """Compile the program and choose how many cells one call trains."""
+    used = all_devices(devices)
+    chunk = None if used[0].platform == "cpu" else _chunk(ensemble, spec, used[0])
+    # At least two rows a device: XLA removes a loop of one trip and may then fuse, and round, differently.
+    step = len(used) // math.gcd(ensemble.members, len(used))
+    least = max(2, min(chunk or 2, n_cells * ensemble.members // len(used))) * len(used)
+    cells_per_call = step * math.ceil(least / (step * ensemble.members))
+    arrays = Arrays.of(ensemble.splits, ensemble.seed)
+    rows_per_call = cells_per_call * ensemble.members
+    program = Program(spec, arrays, n_max=ensemble.n_max, rows_per_call=rows_per_call, devices=used, chunk=chunk)
+    return program, cells_per_call
+
+
+def _chunk(ensemble: Ensemble, spec: Spec, device: jax.Device) -> int:
+    """Return how many networks to vectorise over on an accelerator, from its memory."""
+    limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    return max(1, min(_MAX_CHUNK, int(_DEVICE_SHARE * limit / bytes_per_network(ensemble, spec))))
+
+
+def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
+    """Return what one network in training holds beside the shared data.
+
+    Weights, gradient, two optimizer moments; its noisy training set; activations of a batch and of the probe
+    set, for which the number of inputs and the widths stand.
+    """
+    parameters = 4 * count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
+    noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
+    width = sum(spec.network.hidden) + spec.n_outputs
+    batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
+    activations = len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
+    return 4 * (parameters + noisy + activations)
+
+
+def seconds_per_network(ensemble: Ensemble, cell: Cell, *, devices: int | None = None) -> float:
+    """Measure, on this machine, the time one network takes, all devices at work.
+
+    Trains the cell's members for a few steps, twice as long the second time, and extrapolates: a few seconds
+    with compilation. The exact solver is run as it is.
+    """
+    if cell.options.solver == "exact":
+        return _seconds(lambda: list(train(ensemble, [cell], devices=devices))) / ensemble.members
+    steps = min(cell.options.steps, 4 * DRAWS)
+    taken: list[float] = []
+    for count in (steps, 2 * steps):
+        short = cell._replace(options=replace(cell.options, steps=count))
+        program, cells_per_call = _program(ensemble, ensemble.spec(short), 1, devices)
+        rows = ensemble.rows([short] * cells_per_call)
+        jax.block_until_ready(program(rows))
+        best = min(_seconds(lambda p=program, r=rows: jax.block_until_ready(p(r))) for _ in range(3))
+        taken.append(best / program.rows_per_call)
+    per_step = max(0.0, taken[1] - taken[0]) / steps
+    return taken[0] + per_step * (cell.options.steps - steps)
+
+
+def _seconds(work: object) -> float:
+    start = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - start

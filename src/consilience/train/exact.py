@@ -1,0 +1,121 @@
+"""Linear networks solved in closed form: where gradient flow from small initialization ends, without the flow.
+
+The map W (inputs, outputs) minimises ‖XW − Y‖² / n + μ‖W‖²; for μ = 0 it is the one of least norm. The
+network is its balanced factorization: with the thin SVD W = V S Uᵀ, W₁ᵀ = V S^½ and W₂ᵀ = S^½ Uᵀ (Saxe,
+McClelland & Ganguli, arXiv 1312.6120), unique up to a rotation of the hidden layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from consilience.data import Splits, member_key
+from consilience.train.program import Rows, Spec, Trained, subset
+
+__all__ = ["solve"]
+
+Floats = NDArray[np.float64]
+
+
+def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int) -> Trained:
+    """Solve every row; rows with the same inputs (n_train, and member or level where those change X) share one SVD.
+
+    Parameters
+    ----------
+    rows
+        Fields (rows,); learning rate, weight decay and initialization do not matter here.
+
+    Returns
+    -------
+    Trained
+        float64; the hidden layer has min(inputs, outputs) columns, the rank of the map.
+    """
+    realize = jax.jit(_realize, static_argnums=0, static_argnames="n_max")
+    n_rows = len(rows.n_train)
+    x, y = splits.train_x, splits.train_y
+    n_max = int(np.max(rows.n_train))
+    sets = [
+        realize(spec, x, y, np.uint32(seed), np.uint32(rows.member[i]), np.float32(rows.level[i]), n_max=n_max)
+        for i in range(n_rows)
+    ]
+    results: list[dict[str, Any]] = [{} for _ in range(n_rows)]
+    for together in _same_inputs(spec, rows):
+        n = int(rows.n_train[together[0]])
+        inputs = np.asarray(sets[together[0]][0][:n], np.float64)
+        labels = [np.asarray(sets[i][1][:n]) for i in together]
+        targets = [_targets(spec, one) for one in labels]
+        maps = _least_squares(inputs, np.concatenate(targets, axis=1), spec.options.ridge)
+        for i, label, weight in zip(together, labels, np.split(maps, len(together), axis=1), strict=True):
+            results[i] = _describe(spec, weight, inputs, label, splits, float(rows.target_variance[i]))
+    fields = {name: np.array([one[name] for one in results]) for name in Trained._fields if name != "layers"}
+    layers = {name: np.stack([one["layers"][name] for one in results]) for name in results[0]["layers"]}
+    return Trained(layers=layers, **fields)
+
+
+def _realize(spec: Spec, x: Any, y: Any, seed: Any, member: Any, level: Any, *, n_max: int) -> tuple[Any, Any]:
+    ids = subset(spec, jax.random.key(seed), member, n_pool=x.shape[0], n_max=n_max)
+    return spec.process.apply(
+        member_key(seed, member), ids, jnp.asarray(x)[ids], jnp.asarray(y)[ids], level, n_classes=spec.n_outputs
+    )
+
+
+def _same_inputs(spec: Spec, rows: Rows) -> Iterator[list[int]]:
+    """Yield groups of rows whose training inputs are the same matrix."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for i in range(len(rows.n_train)):
+        own = ()
+        if "inputs" not in spec.shared:
+            own = (float(rows.member[i]),)
+        if spec.process.corrupts == "inputs":
+            own = (float(rows.member[i]), float(rows.level[i]))
+        groups.setdefault((float(rows.n_train[i]), *own), []).append(i)
+    yield from groups.values()
+
+
+def _targets(spec: Spec, labels: NDArray[Any]) -> Floats:
+    """Return (n, outputs): regression targets, or one-hot labels centred by 1 / classes."""
+    if not spec.classification:
+        return labels.astype(np.float64)
+    return np.eye(spec.n_outputs)[labels] - 1 / spec.n_outputs
+
+
+def _least_squares(x: Floats, y: Floats, ridge: float) -> Floats:
+    """Return the ridge or minimum-norm map (inputs, columns of y), by one thin SVD of x."""
+    left, singular, right = scipy.linalg.svd(x, full_matrices=False)
+    kept = singular > max(x.shape) * np.finfo(np.float64).eps * singular[0]
+    filtered = np.zeros_like(singular)
+    filtered[kept] = singular[kept] / (singular[kept] ** 2 + len(x) * ridge)
+    return right.T @ (filtered[:, None] * (left.T @ y))
+
+
+def _describe(
+    spec: Spec, weight: Floats, x: Floats, labels: NDArray[Any], splits: Splits, target_variance: float
+) -> dict[str, Any]:
+    """Return the fields of `Trained` for one network."""
+    basis, singular, _ = scipy.linalg.svd(weight, full_matrices=False)
+    probe = np.asarray(splits.probe_x, np.float64)
+    train_loss, train_error = _fit(spec, x @ weight, labels, target_variance)
+    test_loss, test_error = _fit(spec, np.asarray(splits.test_x, np.float64) @ weight, splits.test_y, 1.0)
+    return {
+        "layers": {"hidden_1": (probe @ basis) * np.sqrt(singular), "output": probe @ weight},
+        "train_loss": train_loss,
+        "train_error": train_error,
+        "test_loss": test_loss,
+        "test_error": test_error,
+        "diverged_at": np.int32(-1),
+    }
+
+
+def _fit(spec: Spec, output: Floats, labels: NDArray[Any], target_variance: float) -> tuple[float, float]:
+    """Return mean squared error and error as `Trained` defines it."""
+    loss = float(np.mean((output - _targets(spec, labels)) ** 2))
+    if spec.classification:
+        return loss, float(np.mean(np.argmax(output, axis=1) != labels))
+    return loss, loss / target_variance
