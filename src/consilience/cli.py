@@ -126,7 +126,8 @@ def studies(*, json: AsJSON = False) -> None:
     from consilience.study import Study, built_in_studies
 
     rows = [
-        (name, _first_comment(path), Study.load(path).n_networks, str(path)) for name, path in built_in_studies().items()
+        (name, _first_comment(path), Study.load(path).n_networks, str(path))
+        for name, path in built_in_studies().items()
     ]
     if json:
         print(_json([dict(zip(("name", "about", "networks", "file"), row, strict=True)) for row in rows]))
@@ -296,7 +297,9 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in facts.items():
-        shown = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        shown = (
+            ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        )
         table.add_row(key, str(shown))
     Console().print(table)
 

@@ -82,6 +82,11 @@ class Plan:
         level = point.noise.process.level(cell.coordinates["snr"])
         return train.Cell(cell.coordinates["n_train"], level, point.network, point.train)
 
+    @property
+    def task(self) -> str:
+        """ "classification" or "regression"."""
+        return next(iter(self._ensembles.values())).splits.task
+
     def sizes(self, cell: Cell) -> tuple[int, int]:
         """Return the numbers of inputs and outputs of the cell's networks."""
         return _sizes(self.ensemble(cell).splits)

@@ -115,7 +115,7 @@ def _values(plan: Plan, trained: train.Trained) -> dict[str, Any]:
     for activations in trained.layers.values():
         alive = alive & np.isfinite(activations).all(axis=(1, 2))
     steps = int(np.max(trained.diverged_at, initial=0))
-    classification = plan.study_task == "classification"
+    classification = plan.task == "classification"
     values: dict[str, Any] = {
         name: np.where(alive, getattr(trained, name), np.nan)
         for name in ("train_loss", "train_error", "test_loss", "test_error")

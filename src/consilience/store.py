@@ -131,7 +131,9 @@ class RunStore:
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise ConsilienceError(f"out = {self.folder}: another process is writing to this run; wait for it") from None
+            raise ConsilienceError(
+                f"out = {self.folder}: another process is writing to this run; wait for it"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,12 +189,12 @@ class RunStore:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return the first key in which two studies differ, with both values; empty when they are equal."""
-    for table in old | new:
+    for table in {**old, **new}:
         before, after = old.get(table), new.get(table)
         if before == after:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            key = next(key for key in before | after if before.get(key) != after.get(key))
+            key = next(key for key in {**before, **after} if before.get(key) != after.get(key))
             return f"{table}.{key} = {before.get(key)!r} there, {after.get(key)!r} here"
         return f"{table} = {before!r} there, {after!r} here"
     return ""

@@ -13,13 +13,21 @@ import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from consilience._catalogue import Catalogue, suggestion
 from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
@@ -35,7 +43,8 @@ __all__ = ["Cell", "Study", "built_in_studies"]
 Raw = dict[str, Any]
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """One point of the grid."""
 
     index: tuple[int, ...]  # position on snr, n_train, *axes
@@ -131,7 +140,7 @@ class Grid(_Table):
             if "." not in key and key != "seed":
                 raise ConsilienceError(
                     f"{key} = {values!r}: not an option of the grid; {suggestion(key, ['snr', 'n_train', 'members'])} "
-                    f"A further axis is a dotted key with a list of values, like \"train.weight_decay\" = [0, 1e-4]"
+                    f'A further axis is a dotted key with a list of values, like "train.weight_decay" = [0, 1e-4]'
                 )
             if not isinstance(values, list | tuple):
                 raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
@@ -155,7 +164,9 @@ class Grid(_Table):
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
         own = {"snr": list(self.snr), "n_train": list(self.n_train), "members": self.members}
-        return own | {key: [list(v) if isinstance(v, tuple) else v for v in values] for key, values in self.axes.items()}
+        return own | {
+            key: [list(v) if isinstance(v, tuple) else v for v in values] for key, values in self.axes.items()
+        }
 
 
 def _frozen(value: Any) -> Any:
@@ -297,7 +308,11 @@ class Study(_Table):
     def cells(self) -> list[Cell]:
         """Return the cells of the grid in order: the last axis varies fastest."""
         points = {json.dumps(values): self.at(values) for values in self._axis_points()}
-        sizes = [range(len(self.grid.snr)), range(len(self.grid.n_train)), *(range(len(v)) for v in self.grid.axes.values())]
+        sizes = [
+            range(len(self.grid.snr)),
+            range(len(self.grid.n_train)),
+            *(range(len(v)) for v in self.grid.axes.values()),
+        ]
         found: list[Cell] = []
         for index in itertools.product(*sizes):
             snr, n_train = self.grid.snr[index[0]], self.grid.n_train[index[1]]
@@ -339,7 +354,12 @@ def _hash(study: Study, snr: float, n_train: int) -> str:
     """
     tables = study.tables()
     del tables["name"]
-    tables["grid"] = {"members": study.grid.members, "snr": snr, "n_train": n_train, "n_max": max(study.grid.n_train)}
+    tables["grid"] = {
+        "members": study.grid.members,
+        "snr": snr,
+        "n_train": n_train,
+        "n_max": max(study.grid.n_train),
+    }
     text = json.dumps(tables, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

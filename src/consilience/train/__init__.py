@@ -2,7 +2,15 @@
 
 from consilience.train.devices import devices
 from consilience.train.engine import Cell, Ensemble, bytes_per_network, seconds_per_network, train
-from consilience.train.networks import MLP, NETWORKS, Linear, Network, NetworkOptions, count_parameters, layer_widths
+from consilience.train.networks import (
+    MLP,
+    NETWORKS,
+    Linear,
+    Network,
+    NetworkOptions,
+    count_parameters,
+    layer_widths,
+)
 from consilience.train.options import TrainOptions
 from consilience.train.program import Trained
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from typing import Any, TypeAlias
 
 import jax
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["devices"]
+__all__ = ["Device", "devices"]
+
+Device: TypeAlias = Any  # jax.Device is a variable to type checkers
 
 
-def devices(count: int | None = None) -> list[jax.Device]:
+def devices(count: int | None = None) -> list[Device]:
     """Return the devices to train on, all of them unless `count` says fewer.
 
     The first call makes each CPU core a JAX device. That must happen before anything else in the process
@@ -22,13 +26,13 @@ def devices(count: int | None = None) -> list[jax.Device]:
     ConsilienceError
         When `count` is not between 1 and the number of devices.
     """
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX has started: its devices are fixed
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except RuntimeError:  # JAX has started: its devices are fixed
-        pass
     found = jax.devices()
     if count is None:
         return found
     if not 1 <= count <= len(found):
-        raise ConsilienceError(f"devices = {count}: this process has {len(found)}; give a number from 1 to {len(found)}")
+        raise ConsilienceError(
+            f"devices = {count}: this process has {len(found)}; give a number from 1 to {len(found)}"
+        )
     return found[:count]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from consilience.data import NoiseProcess, Splits
 from consilience.errors import ConsilienceError
+from consilience.train.devices import Device
 from consilience.train.devices import devices as all_devices
 from consilience.train.exact import solve
 from consilience.train.networks import Linear, NetworkOptions, count_parameters
@@ -69,8 +70,15 @@ class Ensemble:
         """Return one row for each member of each cell."""
         noisy_targets = self.splits.task == "regression" and self.process.corrupts == "labels"
         fields = [
-            (cell.n_train, member, cell.level, 1 + noisy_targets * cell.level**2)
-            + (cell.options.learning_rate, cell.options.weight_decay, cell.network.init_scale)
+            Rows(
+                n_train=cell.n_train,
+                member=member,
+                level=cell.level,
+                target_variance=1 + noisy_targets * cell.level**2,
+                learning_rate=cell.options.learning_rate,
+                weight_decay=cell.options.weight_decay,
+                init_scale=cell.network.init_scale,
+            )
             for cell in cells
             for member in range(self.members)
         ]
@@ -141,9 +149,7 @@ def _finished(ensemble: Ensemble, indices: list[int], trained: Trained) -> Itera
 
 def _by_cell(trained: Trained, members: int) -> list[Trained]:
     n_cells = len(trained.train_loss) // members
-    return [
-        jax.tree.map(lambda array, i=i: array[i * members : (i + 1) * members], trained) for i in range(n_cells)
-    ]
+    return [jax.tree.map(lambda array, i=i: array[i * members : (i + 1) * members], trained) for i in range(n_cells)]
 
 
 def _program(ensemble: Ensemble, spec: Spec, n_cells: int, devices: int | None) -> tuple[Program, int]:
@@ -160,7 +166,7 @@ def _program(ensemble: Ensemble, spec: Spec, n_cells: int, devices: int | None) 
     return program, cells_per_call
 
 
-def _chunk(ensemble: Ensemble, spec: Spec, device: jax.Device) -> int:
+def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
     """Return how many networks to vectorise over on an accelerator, from its memory."""
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
     return max(1, min(_MAX_CHUNK, int(_DEVICE_SHARE * limit / bytes_per_network(ensemble, spec))))
@@ -202,7 +208,7 @@ def seconds_per_network(ensemble: Ensemble, cell: Cell, *, devices: int | None =
     return taken[0] + per_step * (cell.options.steps - steps)
 
 
-def _seconds(work: object) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - start

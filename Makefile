@@ -1,0 +1,47 @@
+# Every target sets up what it needs in .venv; only Python (3.11 or newer), pip and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# PyTorch serves tests and benchmarks only. This version has a CPU build; another may bring gigabytes of CUDA.
+TORCH := torch==2.13.0
+
+.PHONY: demo test lint format bench docs clean
+
+demo: $(VENV)/.study
+	$(BIN)/consilience run demo --out runs/demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -n auto
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/training.py
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/.base:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The stamps depend on pyproject.toml: a changed dependency is installed, otherwise nothing happens.
+$(VENV)/.study: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[study,report]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[study,report,dev]'
+	touch $@ $(VENV)/.study
