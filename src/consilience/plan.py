@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from consilience import train
-from consilience.data import Splits, prepare
+from consilience.data import Splits, SyntheticSource, prepare
 from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
@@ -178,11 +178,14 @@ def _environment(point: Study) -> str:
 
 def _prepare(point: Study) -> Splits:
     data = point.data
+    # Members that do not share inputs each take their own part of the pool: make a synthetic one large enough.
+    own_inputs = isinstance(data.source, SyntheticSource) and "inputs" not in point.noise.shared
     return prepare(
         data.source,
         n_train=point.grid.n_train,
         n_probe=data.n_probe,
         n_test=data.n_test,
+        n_pool=point.grid.members * max(point.grid.n_train) if own_inputs else None,
         pool=data.pool,
         pca=data.pca,
         seed=point.seed,

@@ -1,7 +1,7 @@
 """Training of ensembles in JAX: many small networks in one compiled program."""
 
 from consilience.train.devices import devices
-from consilience.train.engine import Cell, Ensemble, bytes_per_network, seconds_per_network, train
+from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, seconds_per_network, train
 from consilience.train.networks import (
     MLP,
     NETWORKS,
@@ -25,6 +25,7 @@ __all__ = [
     "TrainOptions",
     "Trained",
     "bytes_per_network",
+    "compile_program",
     "count_parameters",
     "devices",
     "layer_widths",

@@ -20,7 +20,7 @@ from consilience.train.networks import Linear, NetworkOptions, count_parameters
 from consilience.train.options import TrainOptions
 from consilience.train.program import DRAWS, Arrays, Program, Rows, Spec, Trained
 
-__all__ = ["Cell", "Ensemble", "seconds_per_network", "train"]
+__all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
 
 # Memory one call may take for what differs between networks on an accelerator, as a share of the device's.
 _DEVICE_SHARE = 0.25
@@ -61,6 +61,7 @@ class Ensemble:
             options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),
             process=self.process,
             shared=self.shared,
+            members=self.members,
             classification=self.splits.task == "classification",
             n_inputs=self.splits.train_x.shape[1],
             n_outputs=self.splits.n_outputs,
@@ -129,7 +130,8 @@ def _descend(
     ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
 ) -> Iterator[tuple[int, Trained]]:
     """Gradient training: calls of equal size, the last one filled up with repetitions."""
-    program, cells_per_call = _program(ensemble, spec, len(indices), devices)
+    program = compile_program(ensemble, spec, n_cells=len(indices), devices=devices)
+    cells_per_call = program.rows_per_call // ensemble.members
     pending: tuple[list[int], Trained] | None = None
     for start in range(0, len(indices), cells_per_call):
         now = indices[start : start + cells_per_call]
@@ -152,18 +154,27 @@ def _by_cell(trained: Trained, members: int) -> list[Trained]:
     return [jax.tree.map(lambda array, i=i: array[i * members : (i + 1) * members], trained) for i in range(n_cells)]
 
 
-def _program(ensemble: Ensemble, spec: Spec, n_cells: int, devices: int | None) -> tuple[Program, int]:
-    """Compile the program and choose how many cells one call trains."""
+def compile_program(ensemble: Ensemble, spec: Spec, *, n_cells: int = 1, devices: int | None = None) -> Program:
+    """Compile the program of `spec` and choose how many networks, whole cells of them, one call trains.
+
+    Parameters
+    ----------
+    n_cells
+        How many cells there are to train: an accelerator takes as many in one call as its memory allows.
+    """
     used = all_devices(devices)
     chunk = None if used[0].platform == "cpu" else _chunk(ensemble, spec, used[0])
     # At least two rows a device: XLA removes a loop of one trip and may then fuse, and round, differently.
-    step = len(used) // math.gcd(ensemble.members, len(used))
-    least = max(2, min(chunk or 2, n_cells * ensemble.members // len(used))) * len(used)
-    cells_per_call = step * math.ceil(least / (step * ensemble.members))
-    arrays = Arrays.of(ensemble.splits, ensemble.seed)
-    rows_per_call = cells_per_call * ensemble.members
-    program = Program(spec, arrays, n_max=ensemble.n_max, rows_per_call=rows_per_call, devices=used, chunk=chunk)
-    return program, cells_per_call
+    least = len(used) * max(2, min(chunk or 2, n_cells * ensemble.members // len(used)))
+    whole = math.lcm(ensemble.members, len(used))
+    return Program(
+        spec,
+        Arrays.of(ensemble.splits, ensemble.seed),
+        n_max=ensemble.n_max,
+        rows_per_call=whole * math.ceil(least / whole),
+        devices=used,
+        chunk=chunk,
+    )
 
 
 def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
@@ -199,8 +210,8 @@ def seconds_per_network(ensemble: Ensemble, cell: Cell, *, devices: int | None =
     taken: list[float] = []
     for count in (steps, 2 * steps):
         short = cell._replace(options=replace(cell.options, steps=count))
-        program, cells_per_call = _program(ensemble, ensemble.spec(short), 1, devices)
-        rows = ensemble.rows([short] * cells_per_call)
+        program = compile_program(ensemble, ensemble.spec(short), devices=devices)
+        rows = ensemble.rows([short] * (program.rows_per_call // ensemble.members))
         jax.block_until_ready(program(rows))
         best = min(_seconds(lambda p=program, r=rows: jax.block_until_ready(p(r))) for _ in range(3))
         taken.append(best / program.rows_per_call)

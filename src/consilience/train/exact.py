@@ -60,7 +60,7 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int) -> Trained:
 
 
 def _realize(spec: Spec, x: Any, y: Any, seed: Any, member: Any, level: Any, *, n_max: int) -> tuple[Any, Any]:
-    ids = subset(spec, jax.random.key(seed), member, n_pool=x.shape[0], n_max=n_max)
+    ids = subset(spec, member, n_pool=x.shape[0], n_max=n_max)
     return spec.process.apply(
         member_key(seed, member),
         ids,

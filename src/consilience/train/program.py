@@ -33,7 +33,7 @@ DRAWS = 32
 # than the training set fills, so that their cost follows n_train although n_train is not a shape.
 BLOCK = 64
 # Streams of random numbers of one study; the noise has its own, in consilience.data.
-_INIT, _BATCHES, _SUBSET = 1, 2, 3
+_INIT, _BATCHES = 1, 2
 
 # Wider vectors save 5 to 10 %; rows are the parallelism, so that products inside one use one thread.
 _CPU_OPTIONS: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
@@ -47,6 +47,7 @@ class Spec:
     options: TrainOptions
     process: NoiseProcess
     shared: frozenset[str]  # of "inputs", "init", "batches"
+    members: int
     classification: bool
     n_inputs: int
     n_outputs: int
@@ -135,7 +136,7 @@ _ROW_TYPES = Rows(np.int32, np.uint32, *([np.float32] * 5))
 def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     """Train one network and describe it: every field of `row` is a scalar."""
     key = jax.random.key(data.seed)
-    x, y = _training_set(spec, row, data, key, n_max=n_max)
+    x, y = _training_set(spec, row, data, n_max=n_max)
     network = spec.network.build(spec.n_inputs, spec.n_outputs, key=_stream(key, _INIT, spec, "init", row.member))
     network = jax.tree.map(lambda weight: weight * row.init_scale, network)
     batches = _stream(key, _BATCHES, spec, "batches", row.member)
@@ -161,27 +162,27 @@ def _pad(array: Array) -> Array:
     return jnp.pad(array, [(0, -array.shape[0] % BLOCK)] + [(0, 0)] * (array.ndim - 1))
 
 
-def _training_set(spec: Spec, row: Rows, data: Arrays, key: Array, *, n_max: int) -> tuple[Array, Array]:
+def _training_set(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> tuple[Array, Array]:
     """Return the member's noisy training pool (n_max padded to blocks); its first n_train rows are the set.
 
     Realized once per network rather than at each step: the same numbers, as they depend on (seed, member,
     sample) alone, and steps outnumber samples.
     """
-    ids = subset(spec, key, row.member, n_pool=data.train_x.shape[0], n_max=n_max)
+    ids = subset(spec, row.member, n_pool=data.train_x.shape[0], n_max=n_max)
     x, y = data.train_x[ids], data.train_y[ids]
     noise = member_key(data.seed, row.member)
     x, y = spec.process.apply(noise, ids, x, y, row.level, n_classes=spec.n_outputs)
     return _pad(x), _pad(y)
 
 
-def subset(spec: Spec, key: Array, member: Array, *, n_pool: int, n_max: int) -> Array:
+def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:
     """Return the pool rows (n_max,) a member trains on, of which it uses the first n_train.
 
-    The same for all where members share inputs, else the member's own permutation of the pool.
+    The first rows for all where members share inputs. Otherwise members start at equal distances and wrap
+    around: their sets are disjoint up to n_train = n_pool / members, and overlap as little as can be beyond.
     """
-    if "inputs" in spec.shared:
-        return jnp.arange(n_max)
-    return jax.random.permutation(_stream(key, _SUBSET, spec, "inputs", member), n_pool)[:n_max]
+    start = 0 if "inputs" in spec.shared else member * (n_pool // spec.members)
+    return (start + jnp.arange(n_max)) % n_pool
 
 
 def _losses(spec: Spec, output: Array, y: Array) -> Array:

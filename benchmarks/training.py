@@ -1,0 +1,169 @@
+"""Training time of an ensemble against a plain PyTorch loop: same networks, batches, optimizer and data.
+
+PyTorch trains one network after another, as a script would, with the data in memory as tensors and no data
+loader; the best of one and two threads and of Adam's plain and fused implementations counts. Consilience trains
+the same number of networks in one compiled program over all cores; its time includes drawing the noise, the
+final losses and the probe set's activations, and excludes compilation, which is shown beside it. Rounds
+alternate, and the ratio is that of the medians.
+
+    python benchmarks/training.py [--rounds 5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import jax
+import numpy as np
+import torch
+
+from consilience import train
+from consilience.data import PROCESSES, Splits
+
+N_POOL = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One architecture, its batch and how many steps are timed."""
+
+    widths: tuple[int, ...]
+    batch: int
+    steps: int
+    networks: int = 8
+
+    @property
+    def name(self) -> str:
+        return f"{'-'.join(map(str, self.widths))}, batch {self.batch}"
+
+
+CASES = (
+    Case((20, 64, 64, 1), 32, 2000),
+    Case((64, 128, 128, 1), 64, 1000),
+    Case((784, 256, 256, 10), 128, 200),
+    Case((196, 16, 10), 64, 2000),
+)
+
+
+def random_data(case: Case) -> Splits:
+    """Gaussian inputs and targets: the values do not matter for time."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N_POOL, case.widths[0])).astype(np.float32)
+    y = rng.standard_normal((N_POOL, case.widths[-1])).astype(np.float32)
+    return Splits(
+        train_x=x,
+        train_y=y,
+        test_x=x[:200],
+        test_y=y[:200],
+        probe_x=x[:200],
+        n_outputs=case.widths[-1],
+        task="regression",
+        classes=(),
+        image_shape=None,
+        feature_names=(),
+        origin="random",
+        truth=None,
+    )
+
+
+def consilience_seconds(case: Case) -> tuple[Callable[[], float], float]:
+    """Return a function that trains all networks and gives its seconds, and the seconds of compilation."""
+    process = PROCESSES["label-gaussian"]()
+    ensemble = train.Ensemble(random_data(case), process, frozenset({"inputs"}), case.networks, 0, N_POOL)
+    options = train.TrainOptions(steps=case.steps, batch=case.batch, learning_rate=1e-3)
+    cell = train.Cell(N_POOL, process.level(1.0), train.MLP(hidden=case.widths[1:-1]), options)
+    start = time.perf_counter()
+    program = train.compile_program(ensemble, ensemble.spec(cell))
+    compilation = time.perf_counter() - start
+    rows = ensemble.rows([cell] * (program.rows_per_call // case.networks))
+    jax.block_until_ready(program(rows))
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(program(rows))
+        return (time.perf_counter() - start) * case.networks / program.rows_per_call
+
+    return seconds, compilation
+
+
+def torch_seconds(case: Case, threads: int, *, fused: bool) -> float:
+    """Train one network in a plain loop; return its seconds."""
+    torch.set_num_threads(threads)
+    data = random_data(case)
+    x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    y = y + torch.randn_like(y)
+    layers: list[torch.nn.Module] = []
+    for n_inputs, n_outputs in pairwise(case.widths):
+        layers += [torch.nn.Linear(n_inputs, n_outputs), torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=fused)
+    loss_of = torch.nn.functional.mse_loss
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            ids = torch.randint(0, N_POOL, (case.batch,))
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(network(x[ids]), y[ids]).backward()
+            optimizer.step()
+
+    steps(20)  # allocation and kernel selection are not counted
+    start = time.perf_counter()
+    steps(case.steps)
+    return time.perf_counter() - start
+
+
+def measure(case: Case, rounds: int) -> dict[str, object]:
+    """Time both in alternation; microseconds are per network and step."""
+    ours, compilation = consilience_seconds(case)
+    variants = [(threads, fused) for threads in (1, 2) for fused in (False, True)]
+    times: list[float] = []
+    torch_times: dict[tuple[int, bool], list[float]] = {variant: [] for variant in variants}
+    for _ in range(rounds):
+        times.append(ours())
+        for threads, fused in variants:
+            torch_times[threads, fused].append(torch_seconds(case, threads, fused=fused))
+    medians = {variant: statistics.median(values) for variant, values in torch_times.items()}
+    best = min(medians, key=lambda variant: medians[variant])
+    ours_us = statistics.median(times) / case.networks / case.steps * 1e6
+    torch_us = medians[best] / case.steps * 1e6
+    return {
+        "network": case.name,
+        "torch_us": round(torch_us, 1),
+        "torch_variant": f"{best[0]} thread{'s' * (best[0] > 1)}, {'fused' if best[1] else 'plain'} Adam",
+        "consilience_us": round(ours_us, 2),
+        "ratio": round(torch_us / ours_us, 1),
+        "compile_s": round(compilation, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    devices = train.devices()
+    print(f"{os.cpu_count()} cores, {len(devices)} JAX devices, torch {torch.__version__}, jax {jax.__version__}\n")
+    print("| network | PyTorch loop | | Consilience | ratio | compilation |\n|---|---|---|---|---|---|")
+    results: list[dict[str, object]] = []
+    for case in CASES:
+        row = measure(case, arguments.rounds)
+        results.append(row)
+        print(
+            f"| {row['network']} | {row['torch_us']} µs | {row['torch_variant']} | {row['consilience_us']} µs "
+            f"| **{row['ratio']}×** | {row['compile_s']} s |",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
