@@ -1,1 +1,26 @@
-"""."""
+"""Figures of a run: every ``*_data`` computes what every ``plot_*`` draws.
+
+Data are tidy tables (one row per point). Drawing needs Matplotlib: ``pip install 'consilience[report]'``.
+"""
+
+from __future__ import annotations
+
+from consilience.figures.alignment_curve import alignment_curve_data, plot_alignment_curve
+from consilience.figures.errors import errors_data, plot_errors, threshold_data
+from consilience.figures.generalization import generalization_data, plot_generalization
+from consilience.figures.heat_map import heat_map_data, plot_heat_map
+from consilience.figures.theory import plot_theory, theory_data
+
+__all__ = [
+    "alignment_curve_data",
+    "errors_data",
+    "generalization_data",
+    "heat_map_data",
+    "plot_alignment_curve",
+    "plot_errors",
+    "plot_generalization",
+    "plot_heat_map",
+    "plot_theory",
+    "theory_data",
+    "threshold_data",
+]

@@ -1,0 +1,57 @@
+"""What is seen in a run, as numbers and in plain words: pure functions over its Dataset.
+
+Alignment is always spoken of in one direction: for a distance the *largest* value is the lowest alignment.
+"""
+
+from __future__ import annotations
+
+from consilience.facts.comparisons import (
+    Opposition,
+    SnrSteps,
+    TheoryGap,
+    error_opposition,
+    snr_steps,
+    theory_gap,
+)
+from consilience.facts.curves import (
+    Selection,
+    alignment_estimate,
+    combinations,
+    extra_axes,
+    headline,
+    is_distance,
+    number_text,
+    selection_text,
+    selections,
+)
+from consilience.facts.lowest import Lowest, lowest_alignment
+from consilience.facts.table import Table, summary_table
+from consilience.facts.threshold import Threshold, interpolation_threshold
+from consilience.facts.words import run_sentences, selection_sentences, sentences
+
+__all__ = [
+    "Lowest",
+    "Opposition",
+    "Selection",
+    "SnrSteps",
+    "Table",
+    "TheoryGap",
+    "Threshold",
+    "alignment_estimate",
+    "combinations",
+    "error_opposition",
+    "extra_axes",
+    "headline",
+    "interpolation_threshold",
+    "is_distance",
+    "lowest_alignment",
+    "number_text",
+    "run_sentences",
+    "selection_sentences",
+    "selection_text",
+    "selections",
+    "sentences",
+    "snr_steps",
+    "summary_table",
+    "theory_gap",
+]

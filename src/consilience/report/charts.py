@@ -1,0 +1,244 @@
+"""The charts of the report: Vega-Lite specifications whose data the page supplies by name.
+
+Colours are CSS variables, so that one specification serves the light page, the dark page and print.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from consilience.errors import require
+
+__all__ = ["chart_specs"]
+
+# Charts bend to the width of the page; phones get the same height.
+HEIGHT = 300
+INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
+THEORY_DASH = [6, 4]
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def chart_specs(
+    snr_texts: Sequence[str], *, error_label: str, theory: bool, n_train: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Vega-Lite specifications by name of the chart.
+
+    Parameters
+    ----------
+    snr_texts
+        SNR as text, lowest first; their colours are the CSS variables ``--snr-0``, ``--snr-1``, …
+    error_label
+        What an error counts.
+    theory
+        Whether to draw the chart of theory against measurement.
+    n_train
+        The sizes measured, which the axes mark.
+
+    Returns
+    -------
+    dict
+        ``alignment``, ``heat``, ``test_error``, ``train_error``, ``generalization``, and ``theory`` when asked.
+        Each reads one or two named data sets: ``alignment``, ``thresholds``, ``test_error``, ``train_error``,
+        ``generalization``, ``theory``; and the parameters ``focus`` (SNR as text, or null) and ``score``
+        (the axis title of the measure), ``distance`` (whether larger is less aligned).
+    """
+    alt = require("altair", extra="report", purpose="the report")
+    draw = _Charts(alt, list(snr_texts), list(n_train), error_label)
+    charts = {
+        "alignment": draw.alignment(),
+        "heat": draw.heat(),
+        "test_error": draw.error("test"),
+        "train_error": draw.error("train"),
+        "generalization": draw.generalization(),
+    }
+    if theory:
+        charts["theory"] = draw.theory()
+    return {name: json.loads(chart.to_json()) for name, chart in charts.items()}
+
+
+class _Charts:
+    """What the charts share: scales, highlighting, tooltips."""
+
+    def __init__(self, alt: Any, snr_texts: list[str], n_train: list[int], error_label: str) -> None:
+        self.alt = alt
+        self.error_label = error_label
+        self.snr = snr_texts
+        self.n_train = n_train
+        self.colour = alt.Color(
+            "snr_text:N",
+            scale=alt.Scale(domain=snr_texts, range=[f"var(--snr-{i})" for i in range(len(snr_texts))]),
+            legend=None,
+        )
+        self.n = alt.X(
+            "n_train:Q",
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(title="training samples, n_train", format="~s", values=n_train, grid=False),
+        )
+
+    def alignment(self) -> Any:
+        alt, base = self.alt, self._base("alignment")
+        y = self._y("mean")
+        band = base.mark_area().encode(
+            self.n, self._y("pairs_low"), alt.Y2("pairs_high:Q"), self.colour,
+            opacity=self._fade(0.16, 0.03),
+        )  # fmt: skip
+        line = base.mark_line(strokeWidth=2).encode(self.n, y, self.colour, opacity=self._fade())
+        dashed = (
+            base.transform_filter("isValid(datum.predicted)")
+            .mark_line(strokeWidth=1.6, strokeDash=THEORY_DASH)
+            .encode(self.n, self._y("predicted"), self.colour, opacity=self._fade())
+        )
+        points = self._points(base, self.n, y, [*_SCORE, ("theory", "predicted", ".3f"), *_COUNTS])
+        return self._finish(alt.layer(band, line, dashed, points, self._thresholds()), "score")
+
+    def heat(self) -> Any:
+        alt, base = self.alt, self._base("alignment")
+        colour = alt.Color(
+            "mean:Q",
+            scale=alt.Scale(scheme="viridis", reverse=alt.expr("distance"), zero=False),
+            legend=alt.Legend(title=None, orient="right", gradientThickness=10, gradientLength=150, format=".2~f"),
+        )
+        cells = (
+            base.transform_filter("isValid(datum.mean)")
+            .mark_rect(cornerRadius=2)
+            .encode(
+                alt.X(
+                    "n_train:O",
+                    axis=alt.Axis(title="training samples, n_train", labelAngle=-45 if len(self.n_train) > 6 else 0),
+                ),
+                alt.Y("snr_text:N", sort=self.snr[::-1], axis=alt.Axis(title="SNR")),
+                colour,
+                tooltip=self._tooltip([*_SCORE, *_COUNTS]),
+            )
+        )
+        return self._finish(cells, "score", height=max(120, 44 * len(self.snr)))
+
+    def error(self, which: str) -> Any:
+        alt, base = self.alt, self._base(f"{which}_error")
+        y = self._y("mean", zero=True)
+        band = base.mark_area().encode(
+            self.n, self._y("low", zero=True), alt.Y2("high:Q"), self.colour, opacity=self._fade(0.16, 0.03)
+        )
+        line = base.mark_line(strokeWidth=2).encode(self.n, y, self.colour, opacity=self._fade())
+        dashed = (
+            base.transform_filter("isValid(datum.predicted)")
+            .mark_line(strokeWidth=1.6, strokeDash=THEORY_DASH)
+            .encode(self.n, self._y("predicted", zero=True), self.colour, opacity=self._fade())
+        )
+        shown = [
+            (f"{which} error", "mean", ".3f"), ("± standard error", "se", ".3f"), ("theory", "predicted", ".3f"),
+            ("members that fit", "fitted", ".0%"), ("members", "n_members", "d"),
+        ]  # fmt: skip
+        points = self._points(base, self.n, y, shown)
+        title = f"{'Test' if which == 'test' else 'Training'} error ({self.error_label})"
+        return self._finish(alt.layer(band, line, dashed, points, self._thresholds()), title, height=230)
+
+    def generalization(self) -> Any:
+        alt, base = self.alt, self._base("generalization")
+        x = alt.X(
+            "test_error:Q",
+            scale=alt.Scale(zero=False, padding=12),
+            axis=alt.Axis(title=f"test error ({self.error_label})", grid=False, tickCount=6),
+        )
+        y = self._y("mean")
+        path = base.mark_line(strokeWidth=1.2).encode(x, y, self.colour, order="n_train:Q", opacity=self._fade(0.6))
+        size = alt.Size("n_train:Q", scale=alt.Scale(type="log", range=[20, 220]), legend=None)
+        shown = [*_SCORE, ("test error", "test_error", ".3f"), ("± standard error", "test_error_se", ".3f")]
+        points = self._points(base, x, y, shown).encode(size=size)
+        return self._finish(alt.layer(path, points), "score")
+
+    def theory(self) -> Any:
+        alt, base = self.alt, self._base("theory")
+        x = alt.X("predicted:Q", scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(title="predicted", grid=False))
+        y = self._y("mean")
+        diagonal = (
+            base.transform_calculate(both="datum.predicted")
+            .mark_line(strokeWidth=1, color=MUTED)
+            .encode(x, self._y("both"))
+        )
+        interval = base.mark_rule(strokeWidth=1.2).encode(
+            x, self._y("low"), alt.Y2("high:Q"), self.colour, opacity=self._fade(0.7)
+        )
+        points = self._points(base, x, y, [*_SCORE, ("predicted", "predicted", ".3f")])
+        return self._finish(alt.layer(diagonal, interval, points), "measured", height=320)
+
+    def _base(self, data: str) -> Any:
+        return self.alt.Chart(self.alt.NamedData(name=data))
+
+    def _y(self, field: str, *, zero: bool = False) -> Any:
+        alt = self.alt
+        return alt.Y(f"{field}:Q", scale=alt.Scale(zero=zero, padding=8), axis=alt.Axis(title=None, tickCount=5))
+
+    def _points(self, base: Any, x: Any, y: Any, shown: list[tuple[str, str, str]]) -> Any:
+        """Dots with a wide invisible rim, so that a finger or a mouse need not be exact."""
+        return (
+            base.transform_filter("isValid(datum.mean)")
+            .mark_circle(size=42, stroke="transparent", strokeWidth=12, opacity=1)
+            .encode(x, y, self.colour, opacity=self._fade(), tooltip=self._tooltip(shown))
+        )
+
+    def _fade(self, full: float = 1.0, faint: float = 0.12) -> Any:
+        """Full for the SNR in focus, or for all when none is."""
+        test = "focus === null || focus === datum.snr_text"
+        return self.alt.condition(test, self.alt.value(full), self.alt.value(faint))
+
+    def _tooltip(self, shown: list[tuple[str, str, str]]) -> list[Any]:
+        cell = [self.alt.Tooltip("snr_text:N", title="SNR"), self.alt.Tooltip("n_train:Q", title="n_train", format="d")]
+        return cell + [self.alt.Tooltip(f"{name}:Q", title=title, format=spec) for title, name, spec in shown]
+
+    def _thresholds(self) -> Any:
+        """A bar above the plot for every SNR, over the n_train between which the threshold lies."""
+        alt = self.alt
+        return (
+            alt.Chart(alt.NamedData(name="thresholds"))
+            .mark_rule(strokeWidth=4, y=alt.expr("-8 - 6 * datum.rank"))
+            .encode(
+                alt.X("last_fitted:Q"),
+                alt.X2("first_unfitted:Q"),
+                self.colour,
+                opacity=self._fade(),
+                tooltip=[
+                    alt.Tooltip("snr_text:N", title="SNR"),
+                    alt.Tooltip("last_fitted:Q", title="fitted up to n_train", format="d"),
+                    alt.Tooltip("first_unfitted:Q", title="no longer at", format="d"),
+                ],
+            )
+        )
+
+    def _finish(self, chart: Any, title: str, *, height: int = HEIGHT) -> Any:
+        """Parameters, size and typography; `title` is the text above the y axis, ``score`` a parameter."""
+        alt = self.alt
+        text: Any = {"score": alt.expr("score"), "measured": alt.expr("'measured ' + score")}.get(title, title)
+        return (
+            chart.add_params(
+                alt.param(name="focus", value=None),
+                alt.param(name="score", value=""),
+                alt.param(name="distance", value=False),
+            )
+            .properties(
+                width="container",
+                height=height,
+                title=alt.TitleParams(text=text, anchor="start", frame="group", offset=14),
+                autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+            )
+            .configure(font=FONT, background="transparent", padding=4)
+            .configure_view(stroke=None)
+            .configure_title(color=INK, fontSize=13, fontWeight="normal")
+            .configure_axis(
+                labelColor=MUTED, titleColor=INK, titleFontWeight="normal", titleFontSize=13, labelFontSize=12,
+                domainColor=RULE, tickColor=RULE, gridColor=RULE, gridOpacity=0.6, titlePadding=10, labelOverlap=True,
+            )
+            .configure_axisY(minExtent=34, domain=False, ticks=False)
+            .configure_legend(labelColor=MUTED, labelFontSize=12)
+        )  # fmt: skip
+
+
+_SCORE = [
+    ("score", "mean", ".3f"),
+    ("± standard error", "se", ".3f"),
+    ("95 % from", "low", ".3f"),
+    ("to", "high", ".3f"),
+]
+_COUNTS = [("members", "n_members", "d"), ("pairs", "n_pairs", "d")]

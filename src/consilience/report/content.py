@@ -1,0 +1,202 @@
+"""What the report shows, as plain values: the run's data for the charts and the words around them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from consilience.facts import (
+    Selection,
+    combinations,
+    extra_axes,
+    headline,
+    is_distance,
+    number_text,
+    run_sentences,
+    selection_sentences,
+    selections,
+    summary_table,
+)
+from consilience.figures import (
+    alignment_curve_data,
+    errors_data,
+    generalization_data,
+    theory_data,
+    threshold_data,
+)
+from consilience.figures._style import score_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["chart_data", "page_words", "snr_texts"]
+
+_SHOWN_FAILURES = 200
+_LABELS = {
+    "n_features": "features", "n_outputs": "outputs", "n_pool": "rows to train on", "n_test": "rows to test on",
+    "n_probe": "probe inputs", "memory_gib": "memory (GiB)", "definition": "SNR is",
+}  # fmt: skip
+
+
+def snr_texts(ds: xr.Dataset) -> list[str]:
+    """SNR as text, lowest first."""
+    return [number_text(value) for value in np.sort(ds["snr"].values).tolist()]
+
+
+def chart_data(ds: xr.Dataset) -> dict[str, Any]:
+    """Everything the page's script needs: the choices, and the rows of every chart for every choice.
+
+    Tables are columns of numbers rounded to five digits, null where there is none.
+    """
+    order = snr_texts(ds)
+    shown = selections(ds) or [Selection(*headline(ds), combinations(ds)[0])]
+    first = Selection(*headline(ds), combinations(ds)[0])
+    places = combinations(ds)
+    return {
+        "snr": order,
+        "axes": list(extra_axes(ds)),
+        "first": shown.index(first) if first in shown else 0,
+        "selections": [
+            {
+                "choice": [item.layer, item.measure, *(number_text(value) for value in item.at.values())],
+                "place": places.index(dict(item.at)),
+                "score": score_label(ds, item),
+                "distance": is_distance(ds, item.measure),
+                "sentences": selection_sentences(ds, item),
+                "alignment": _columns(alignment_curve_data(ds, item), _ALIGNMENT),
+                "generalization": _columns(generalization_data(ds, item), _GENERALIZATION),
+                "theory": _columns(theory_data(ds, item), _ALIGNMENT),
+            }
+            for item in shown
+        ],
+        "places": [_place(ds, at, order) for at in places],
+    }
+
+
+_ALIGNMENT = (
+    "snr_text", "n_train", "mean", "se", "low", "high", "pairs_low", "pairs_high", "predicted", "n_members", "n_pairs",
+)  # fmt: skip
+_GENERALIZATION = ("snr_text", "n_train", "mean", "se", "test_error", "test_error_se")
+_ERRORS = ("snr_text", "n_train", "mean", "se", "low", "high", "predicted", "fitted", "n_members")
+
+
+def _place(ds: xr.Dataset, at: Mapping[str, float | str], order: list[str]) -> dict[str, Any]:
+    """What depends on the further axes only."""
+    errors, thresholds = errors_data(ds, at), threshold_data(ds, at)
+    known = thresholds.dropna(subset=["last_fitted", "first_unfitted"])
+    ranked = known.assign(rank=[order.index(text) for text in known["snr_text"]])
+    return {
+        "train_error": _columns(errors[errors["set"] == "train"], _ERRORS),
+        "test_error": _columns(errors[errors["set"] == "test"], _ERRORS),
+        "thresholds": _columns(ranked, ("snr_text", "last_fitted", "first_unfitted", "rank")),
+    }
+
+
+def _columns(frame: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    if len(frame) == 0:
+        return {name: [] for name in names}
+    return {name: [_plain(value) for value in frame[name].tolist()] for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: five digits, null for what is not a number."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
+
+
+def page_words(ds: xr.Dataset) -> dict[str, Any]:
+    """The words and tables of the page, ready for the template."""
+    attrs, table = ds.attrs, summary_table(ds)
+    failures = _failures(ds)
+    return {
+        "name": attrs["name"],
+        "lead": _lead(ds),
+        "run_sentences": run_sentences(ds),
+        "table": table,
+        "theory_note": attrs["theory"],
+        "study": attrs["study"],
+        "data": _described(json.loads(attrs["data"])),
+        "noise": _described(json.loads(attrs["noise"])),
+        "versions": _described(json.loads(attrs["versions"])),
+        "hardware": _described(json.loads(attrs["hardware"])),
+        "provenance": _described(
+            {
+                "seed": str(attrs["seed"]),
+                "created": attrs["created"],
+                "wall time": str(timedelta(seconds=round(float(attrs["wall_seconds"])))),
+                "alignment": attrs["alignment_convention"],
+            }
+        ),
+        "failure_columns": ("SNR", "n_train", *extra_axes(ds), "member", "step"),
+        "failures": failures[:_SHOWN_FAILURES],
+        "n_failures": len(failures),
+        "unfinished": _unfinished(ds),
+    }
+
+
+def _lead(ds: xr.Dataset) -> str:
+    """One line under the title: what was run."""
+    parameters = ds["n_parameters"].values[ds["done"].values]
+    size = ""
+    if parameters.size:
+        low, high = int(parameters.min()), int(parameters.max())
+        size = f" with {low:,}" + (f" to {high:,}" if high > low else "") + " parameters"
+    return (
+        f"{ds.sizes['member']} networks{size} in each of {ds['done'].size} cells: {ds.sizes['snr']} SNR × "
+        f"{ds.sizes['n_train']} sizes of training set"
+        + "".join(f" × {ds.sizes[name]} values of {name}" for name in extra_axes(ds))
+        + f". {str(ds.attrs['task']).capitalize()}."
+    )
+
+
+def _described(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values as people read them; what is empty is left out."""
+    pairs = ((_LABELS.get(name, name.replace("_", " ")), _text(value)) for name, value in values.items())
+    return [(name, text) for name, text in pairs if text]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    return str(value)
+
+
+def _failures(ds: xr.Dataset) -> list[tuple[str, ...]]:
+    """A row for every member that diverged: where, which member, at which step."""
+    names = ("snr", "n_train", *extra_axes(ds), "member")
+    steps: Any = ds["diverged_at"].transpose(*names)
+    return [
+        (
+            *(number_text(ds[name].values[i].item()) for name, i in zip(names, index, strict=True)),
+            str(steps.values[index]),
+        )
+        for index in zip(*np.nonzero(steps.values >= 0), strict=True)
+    ]
+
+
+def _unfinished(ds: xr.Dataset) -> list[str]:
+    """The cells that are not done, as text."""
+    names = ("snr", "n_train", *extra_axes(ds))
+    done: Any = ds["done"].transpose(*names)
+    return [
+        ", ".join(
+            f"{'SNR' if name == 'snr' else name} = {number_text(ds[name].values[i].item())}"
+            for name, i in zip(names, index, strict=True)
+        )
+        for index in zip(*np.nonzero(~done.values), strict=True)
+    ]

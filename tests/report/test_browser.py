@@ -1,0 +1,153 @@
+"""The report in a real browser: it is drawn, it answers, and it asks nothing of the network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from tests.fake_run import fake_run
+
+from consilience.report import write_report
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+CHARTS = ("alignment", "heat", "test_error", "train_error", "generalization")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing = "no Chromium on the path"
+        if os.environ.get("CONSILIENCE_REQUIRE_BROWSER") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    ds = fake_run(
+        theory=True, diverged=[(0, 3, 2)], undone=[(2, 9)], axes={"train.weight_decay": [0.0, 1e-3]},
+        name="a </script><b id='evil'>name</b>",
+    )  # fmt: skip
+    return write_report(ds, tmp_path_factory.mktemp("browser") / "report.html")
+
+
+@pytest.fixture
+def page(browser, report, request):
+    opened = browser.new_page(**getattr(request, "param", {"viewport": {"width": 1280, "height": 900}}))
+    said, asked = [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda asked_for: asked.append(asked_for.url))
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+    yield opened
+    assert said == []
+    assert asked == [report.as_uri()]
+    opened.close()
+
+
+def marks(page, chart):
+    """Paths that are drawn: with an outline of some length, inside the chart."""
+    return page.eval_on_selector_all(
+        f"#{chart} svg g.mark-line path, #{chart} svg g.mark-symbol path, #{chart} svg g.mark-rect path",
+        "paths => paths.filter(p => (p.getAttribute('d') || '').length > 5).length",
+    )
+
+
+def paths(page, chart):
+    return page.eval_on_selector_all(f"#{chart} svg path", "all => all.map(p => p.getAttribute('d')).join()")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"viewport": {"width": 1280, "height": 900}},
+        {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
+    ],
+    indirect=True,
+    ids=["desktop", "phone"],
+)
+def test_every_chart_is_drawn_and_fits_the_page(page):
+    for chart in CHARTS:
+        assert marks(page, chart) >= 39, chart
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = page.eval_on_selector_all(
+        ".chart svg", "all => all.map(s => s.getBoundingClientRect()).filter(b => b.width).map(b => [b.left, b.right])"
+    )
+    assert len(boxes) == len(CHARTS)  # theory does not speak about the headline layer
+    assert all(left >= 0 and right <= width for left, right in boxes)
+    assert page.locator("#evil").count() == 0
+    assert "</script>" in page.locator("h1").inner_text()
+
+
+def test_hovering_shows_numbers_and_brings_the_snr_forward(page):
+    point = page.locator("#alignment svg g.mark-symbol path").first
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible", timeout=5000)
+    words = tooltip.inner_text()
+    assert "n_train" in words
+    assert "± standard error" in words
+    assert "null" not in words
+    faded = page.locator("#generalization svg g.mark-symbol path[opacity='0.12']")
+    faded.first.wait_for(state="attached", timeout=5000)
+    assert 0 < faded.count() < page.locator("#generalization svg g.mark-symbol path").count()
+
+
+def test_selectors_change_charts_words_and_labels(page):
+    before = paths(page, "alignment"), page.locator("#seen").inner_text()
+    page.select_option("select[data-choice='1']", "procrustes")
+    page.wait_for_function("document.querySelector('#alignment').textContent.includes('lower = more aligned')")
+    assert paths(page, "alignment") != before[0]
+    assert "distance (larger is less aligned)" in page.locator("#seen").inner_text()
+    page.select_option("select[data-choice='1']", "cka")
+    page.wait_for_function("document.querySelector('#alignment').textContent.includes('alignment (cka)')")
+    assert (paths(page, "alignment"), page.locator("#seen").inner_text()) == before
+    page.select_option("select[data-choice='2']", "0.001")
+    page.wait_for_function("old => document.querySelector('#seen').innerText !== old", arg=before[1])
+    assert paths(page, "alignment") != before[0]
+
+
+def test_theory_appears_where_it_speaks(page):
+    assert page.locator("#theory-figure").is_hidden()
+    page.select_option("select[data-choice='0']", "hidden1")
+    page.wait_for_selector("#theory svg g.mark-symbol path", state="visible")
+    assert marks(page, "theory") >= 39
+    dashed = page.locator("#alignment svg g.mark-line path[stroke-dasharray]")
+    assert dashed.count() == 4
+    page.select_option("select[data-choice='1']", "procrustes")
+    page.wait_for_selector("#no-theory", state="visible")
+
+
+def test_a_measure_of_the_output_alone_moves_the_layer_with_it(page):
+    page.select_option("select[data-choice='1']", "output_correlation")
+    page.wait_for_function("document.querySelector('#seen').innerText.includes('output_correlation')")
+    assert page.locator("select[data-choice='0']").input_value() == "output"
+
+
+def test_a_chip_holds_one_snr_in_focus(page):
+    chip = page.locator("button[data-snr='∞']")
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "true"
+    faded = page.locator("#alignment svg g.mark-line path[opacity='0.12']")
+    faded.first.wait_for(state="attached", timeout=5000)
+    assert faded.count() == 3
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "false"
+    page.wait_for_function(
+        "document.querySelectorAll(\"#alignment svg g.mark-line path[opacity='0.12']\").length === 0"
+    )

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.fake_run import DIP_AT, N_TRAIN, SNR, expected_alignment, fake_run
+
+from consilience.errors import ConsilienceError, UnknownNameError
+from consilience.facts import (
+    Selection,
+    alignment_estimate,
+    combinations,
+    error_opposition,
+    headline,
+    interpolation_threshold,
+    lowest_alignment,
+    run_sentences,
+    selection_sentences,
+    selections,
+    sentences,
+    snr_steps,
+    summary_table,
+    theory_gap,
+)
+
+CKA = Selection("hidden1", "cka")
+AXES = {"train.weight_decay": [0.0, 1e-3], "train.solver": ["adam", "sgd"]}
+
+
+def with_curve(curve, *, members=6, member_sd=0.0, seed=0):
+    """A run with one SNR whose alignment at hidden1 by cka follows `curve` plus member effects."""
+    ds = fake_run(snr=[1.0], n_train=[10 * 2**i for i in range(len(curve))], members=members)
+    a, b = ds["member_a"].values, ds["member_b"].values
+    u = member_sd * np.random.default_rng(seed).standard_normal((len(curve), members))
+    ds["alignment"].loc[{"layer": "hidden1", "measure": "cka"}] = (np.asarray(curve)[:, None] + u[:, a] + u[:, b])[None]
+    return ds
+
+
+def test_headline_is_the_last_hidden_layer_of_the_first_measure():
+    ds = fake_run()
+    assert headline(ds) == ("hidden2", "cka")
+    assert headline(ds.sel(layer=["output"])) == ("output", "cka")
+    assert headline(ds.sel(measure=["output_correlation"])) == ("output", "output_correlation")
+
+
+def test_selections_are_those_with_scores():
+    ds = fake_run(axes=AXES)
+    assert combinations(ds)[1] == {"train.weight_decay": 0.0, "train.solver": "sgd"}
+    found = selections(ds)
+    assert len(found) == (3 * 2 + 1) * 4  # output_correlation at the output only
+    assert {s.layer for s in found if s.measure == "output_correlation"} == {"output"}
+
+
+@pytest.mark.parametrize("measure", ["cka", "procrustes"])
+def test_the_known_dip_is_found_in_either_direction(measure):
+    ds = fake_run(axes=AXES)
+    found = lowest_alignment(ds, layer="hidden1", measure=measure)
+    assert [low.snr for low in found] == list(SNR) * 4
+    assert [low.at for low in found[::4]] == combinations(ds)
+    for low in found[:2]:  # the two lowest SNR, first combination
+        row = SNR.index(low.snr)
+        truth = expected_alignment(np.array(SNR), np.array(N_TRAIN))[row]
+        if measure == "procrustes":
+            truth = -np.arccos(np.sqrt(truth))
+        assert (low.n_train, low.first, low.last) == (DIP_AT, 10, 20000)
+        assert low.interior
+        assert low.clear
+        assert abs(low.below_first - (truth[0] - truth[5])) < 4 * low.below_first_se
+        assert abs(low.below_last - (truth[-1] - truth[5])) < 4 * low.below_last_se
+        assert abs(low.score - np.abs(truth[5])) < 4 * low.se
+
+
+def test_a_monotone_curve_has_no_dip():
+    rising = lowest_alignment(with_curve([0.1, 0.2, 0.3, 0.4], member_sd=0.001), layer="hidden1")[0]
+    assert (rising.interior, rising.clear, rising.n_train) == (False, False, 10)
+    falling = lowest_alignment(with_curve([0.4, 0.3, 0.2], member_sd=0.001), layer="hidden1")[0]
+    assert (falling.interior, falling.clear, falling.n_train) == (False, False, 40)
+
+
+def test_a_flat_curve_is_called_a_clear_dip_no_more_often_than_stated():
+    # Many independent curves at once: SNR serves as the index of repetition.
+    repeats, members, points = 300, 6, 8
+    ds = fake_run(snr=np.arange(1, repeats + 1) / 7, n_train=range(1, points + 1), members=members)
+    u = np.random.default_rng(3).standard_normal((repeats, points, members))
+    a, b = ds["member_a"].values, ds["member_b"].values
+    ds["alignment"].loc[{"layer": "hidden1", "measure": "cka"}] = u[..., a] + u[..., b]
+    found = lowest_alignment(ds, layer="hidden1", measure="cka", level=0.9)
+    false = np.mean([low.clear for low in found])
+    assert np.mean([low.interior for low in found]) > 0.5
+    assert false < 0.05  # at level 0.9; without the correction for picking the lowest it is 0.12
+
+
+def test_ties_hold_what_cannot_be_told_from_the_lowest():
+    exact = lowest_alignment(with_curve([0.9, 0.3, 0.3, 0.5, 0.8]), layer="hidden1")[0]
+    assert (exact.n_train, exact.ties) == (20, (40,))
+    noisy = lowest_alignment(with_curve([0.9, 0.30, 0.301, 0.5, 0.8], member_sd=0.02), layer="hidden1")[0]
+    assert set(noisy.ties) <= {20, 40}
+    assert len(noisy.ties) == 1
+
+
+def test_two_members_give_no_verdict():
+    ds = fake_run(members=2)
+    low = lowest_alignment(ds)[0]
+    assert low.interior
+    assert low.clear is None
+    assert low.ties == ()
+    assert "clearly" not in " ".join(sentences(ds))
+    assert "±" not in " ".join(sentences(ds))
+    assert any("no standard error" in s for s in sentences(ds))
+
+
+def test_the_threshold_counts_half_of_the_members_or_all():
+    ds = fake_run()
+    found = {t.snr: t for t in interpolation_threshold(ds)}
+    assert (found[1.0].last_fitted, found[1.0].first_unfitted) == (800, 1500)
+    assert (found[np.inf].last_fitted, found[np.inf].first_unfitted) == (1500, 3000)
+    ds["converged"].loc[{"snr": 1.0, "n_train": 800, "member": [0, 1, 2]}] = False
+    assert {t.snr: t for t in interpolation_threshold(ds)}[1.0].last_fitted == 800
+    every = {t.snr: t for t in interpolation_threshold(ds, share=1)}
+    assert (every[1.0].last_fitted, every[1.0].first_unfitted) == (400, 800)
+    ds["converged"].loc[{"snr": 1.0, "n_train": 800, "member": [3, 4]}] = False  # 3 of 8 left
+    assert {t.snr: t for t in interpolation_threshold(ds)}[1.0].last_fitted == 400
+
+
+def test_the_threshold_at_the_edges_and_with_gaps():
+    ds = fake_run()
+    ds["converged"][{"snr": 0}] = False
+    ds["converged"][{"snr": 1}] = True
+    ds["converged"][{"snr": 2, "n_train": 1}] = False
+    nothing, everything, gap, _ = interpolation_threshold(ds)
+    assert (nothing.last_fitted, nothing.first_unfitted) == (None, 10)
+    assert (everything.last_fitted, everything.first_unfitted) == (20000, None)
+    assert gap.gaps == (30,)
+    spoken = " ".join(selection_sentences(ds, CKA))
+    assert "At SNR 0.25 there is no n_train at which" in spoken
+    assert "lies beyond" in spoken
+    assert "(but not at 30)" in spoken
+
+
+def test_diverged_members_do_not_move_the_threshold():
+    ds = fake_run(diverged=[(1, 5, m) for m in range(6)])
+    assert interpolation_threshold(ds)[1].last_fitted == DIP_AT
+    assert interpolation_threshold(fake_run(diverged=[(1, 5, m) for m in range(8)]))[1].last_fitted == 400
+
+
+def test_snr_steps_count_rises_and_falls():
+    ds = fake_run()
+    steps = snr_steps(ds, CKA)
+    assert (steps.n, steps.up, steps.down, steps.clear_down) == (30, 30, 0, 0)
+    assert steps.clear_up > 25
+    flipped = snr_steps(ds.assign_coords(kind=("measure", ["distance"] * 3)), CKA)
+    assert (flipped.up, flipped.down, flipped.clear_down) == (0, 30, steps.clear_up)
+
+
+def test_error_opposition_counts_by_hand():
+    # alignment 0.9, 0.3, 0.6 against test error 0.5, 0.4, 0.1: only the first two pairs are opposed
+    ds = with_curve([0.9, 0.3, 0.6], member_sd=1e-4)
+    ds["test_error"][:] = np.array([0.5, 0.4, 0.1])[None, :, None] + 1e-3 * np.linspace(-1, 1, 6)
+    found = error_opposition(ds, CKA)
+    assert (found.n, found.opposed) == (3, 2)  # (0, 1) and (0, 2); not (1, 2)
+    assert found.clear == 2
+    assert found.example == (1.0, 10, 40)  # products 0.06 and 0.12
+    ds["test_error"][:] = np.array([0.1, 0.4, 0.2])[None, :, None]
+    assert error_opposition(ds, CKA).opposed == 0
+    assert error_opposition(ds, CKA).example is None
+
+
+def test_theory_gap():
+    ds = fake_run(theory=True)
+    gap = theory_gap(ds, CKA)
+    mean = alignment_estimate(ds, CKA).mean
+    difference = np.abs(mean - ds["predicted"].sel(layer="hidden1", measure="cka").values)
+    assert gap.n == 40
+    assert gap.mean == pytest.approx(difference.mean())
+    assert gap.largest == pytest.approx(difference[SNR.index(gap.snr), N_TRAIN.index(gap.n_train)])
+    assert gap.largest == pytest.approx(difference.max())
+    assert theory_gap(ds, Selection("hidden1", "procrustes")) is None
+
+
+def test_sentences_say_what_was_built():
+    ds = fake_run(theory=True, diverged=[(0, 5, 2), (1, 1, 1)], undone=[(2, 9)])
+    spoken = " ".join(sentences(ds, layer="hidden1"))
+    assert "At SNR 0.25 alignment is lowest at n_train = 800" in spoken
+    assert "a clear dip" in spoken
+    assert "At SNR 0.25, 1 and 4 at least half of the members fit their training set up to n_train = 800" in spoken
+    assert "the lowest alignment is there too" in spoken
+    assert "2 of 312 trainings diverged, in 2 of 40 cells" in spoken
+    assert "1 of 40 cells are not finished" in spoken
+    assert "Theory differs from measurement by 0.01" in spoken
+    assert "alignment rises in 28 (" in spoken
+    quiet = " ".join(sentences(fake_run(task="regression")))
+    assert not any(word in quiet for word in ("Theory", "diverged", "not finished", "nan"))
+
+
+def test_sentences_for_distances_and_axes():
+    ds = fake_run(axes=AXES)
+    spoken = sentences(ds, layer="hidden1", measure="procrustes")
+    assert spoken[0].startswith("train.weight_decay = 0, train.solver = adam: Averaged")
+    assert "distance (larger is less aligned)" in spoken[0]
+    assert "(distance 1.0" in spoken[1]
+    assert "more than at n_train = 10" in spoken[1]
+    assert sum("at SNR 0.25, 0." in s or "Averaged" in s for s in spoken) == 4
+
+
+def test_no_dip_is_not_spoken_of_as_one():
+    ds = with_curve([0.1, 0.2, 0.3, 0.4], member_sd=0.001)
+    spoken = " ".join(selection_sentences(ds, CKA))
+    assert "the smallest n_train measured: there is no dip" in spoken
+    assert "there too" not in spoken
+    noise = " ".join(selection_sentences(with_curve([0.5] * 6, member_sd=0.2, seed=4), CKA))
+    assert "a clear dip, also" not in noise
+
+
+def test_nothing_finished():
+    ds = fake_run(undone=[(i, j) for i in range(4) for j in range(10)])
+    assert lowest_alignment(ds) == []
+    assert interpolation_threshold(ds) == []
+    assert sentences(ds)[0].startswith("No alignment has been measured")
+    assert len(summary_table(ds).rows) == 4
+
+
+def test_run_sentences_are_silent_about_what_did_not_happen():
+    assert len(run_sentences(fake_run())) == 1
+
+
+def test_summary_table_agrees_with_the_facts():
+    ds = fake_run(axes={"train.solver": ["adam", "sgd"]}, diverged=[(0, 0, 1)])
+    table = summary_table(ds, layer="hidden1")
+    assert table.columns[:3] == ("SNR", "train.solver", "lowest at")
+    assert len(table.rows) == 8
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    first = dict(zip(table.columns, table.rows[0], strict=True))
+    low = lowest_alignment(ds, layer="hidden1")[0]
+    assert first["lowest at"] == str(low.n_train)
+    assert first["there"] == f"{low.score:.3f} ± {low.se:.3f}"
+    assert (first["SNR"], first["train.solver"], first["diverged"]) == ("0.25", "adam", "1")
+    assert first["fitted up to"] == "800"
+    least = ds["test_error"].isel(snr=0).sel({"train.solver": "adam"}).mean("member")
+    assert first["least test error"] == f"{float(least.min()):.3f} (n = {int(least.idxmin())})"
+    assert table.rows[-1][0] == "∞"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda ds: lowest_alignment(ds, layer="hiden1"), UnknownNameError, "did you mean 'hidden1'"),
+        (lambda ds: lowest_alignment(ds, measure="ckka"), UnknownNameError, "did you mean 'cka'"),
+        (lambda ds: interpolation_threshold(ds, share=0), ConsilienceError, "share is 0"),
+        (lambda ds: selection_sentences(ds, CKA), ConsilienceError, "fixes the axes"),
+        (
+            lambda ds: selection_sentences(ds, Selection("hidden1", "cka", {"train.solver": "x"})),
+            ConsilienceError,
+            "no value 'x'",
+        ),
+    ],
+)
+def test_errors(call, error, words):
+    with pytest.raises(error, match=words):
+        call(fake_run(axes={"train.solver": ["adam", "sgd"]}))
