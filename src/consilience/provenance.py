@@ -13,7 +13,18 @@ from consilience import train
 
 __all__ = ["hardware", "versions"]
 
-_PACKAGES = ("consilience", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "scikit-learn", "xarray", "zarr")
+_PACKAGES = (
+    "consilience",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "xarray",
+    "zarr",
+)
 
 
 def versions() -> dict[str, str]:

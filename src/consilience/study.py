@@ -1,9 +1,4 @@
-"""The frozen specification of a study, and the grid of cells it spans.
-
-A study is one table per concern. Four of them hold the options of a registered thing, chosen by a tag:
-``[data] source``, ``[noise] process``, ``[network] kind`` and the names in ``[measure]``; what else such a
-table may contain is defined where the thing is defined, so a new source or network needs nothing here.
-"""
+"""The frozen specification of a study, and the grid of cells it spans."""
 
 from __future__ import annotations
 
@@ -12,35 +7,24 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from consilience._catalogue import Catalogue, suggestion
-from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
+from consilience._catalogue import suggestion
+from consilience._tables import Data, Grid, Measures, Noise, Raw, Table, tagged
 from consilience.errors import ConsilienceError
-from consilience.registry import Measure, get_measure
 from consilience.train import NETWORKS, Linear, NetworkOptions, TrainOptions
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["Cell", "Study", "built_in_studies"]
-
-Raw = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,174 +36,11 @@ class Cell:
     hash: str  # of everything the cell's result depends on
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-def _tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[str] = ()) -> Raw:
-    """Turn ``{tag: name, option: …, common: …}`` into ``{tag: the registered thing with its options, common: …}``."""
-    if not isinstance(raw, Mapping):
-        raise ConsilienceError(f"{raw!r}: give a table with the key {tag!r}; {suggestion('', catalogue)}")
-    table: Raw = dict(raw)
-    name = table.pop(tag, None)
-    if name is None:
-        raise ConsilienceError(f"{tag} is missing; {suggestion('', catalogue)}")
-    if not isinstance(name, str):
-        return {tag: name, **table}
-    rest = {key: table.pop(key) for key in common if key in table}
-    kind: Any = catalogue[name]
-    unknown = [key for key in table if key not in {field.name for field in fields(kind)}]
-    if unknown:
-        valid = [field.name for field in fields(kind)] + list(common) + [tag]
-        raise ConsilienceError(
-            f"{unknown[0]} = {table[unknown[0]]!r}: not an option of {name!r}; {suggestion(unknown[0], valid)}"
-        )
-    return {tag: TypeAdapter(kind).validate_python(table), **rest}
-
-
-class Data(_Table):
-    """The ``[data]`` table: a source with its options, and how its rows are prepared and split."""
-
-    source: Source
-    pool: int = Field(default=1, ge=1)
-    pca: int | None = Field(default=None, ge=1)
-    n_probe: int | None = Field(default=None, ge=4)
-    n_test: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, raw: Any) -> Raw:
-        return _tagged(raw, tag="source", catalogue=SOURCES, common=("pool", "pca", "n_probe", "n_test"))
-
-    def raw(self) -> Raw:
-        """Return the table as written in TOML."""
-        common = {"pool": self.pool, "pca": self.pca, "n_probe": self.n_probe, "n_test": self.n_test}
-        return {"source": self.source.name, **asdict(self.source), **common}  # type: ignore[call-overload]
-
-
-class Noise(_Table):
-    """The ``[noise]`` table: the process, and what the members of an ensemble share."""
-
-    process: NoiseProcess
-    shared: tuple[Literal["inputs", "init", "batches"], ...] = ("inputs",)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, raw: Any) -> Raw:
-        return _tagged(raw, tag="process", catalogue=PROCESSES, common=("shared",))
-
-    def raw(self) -> Raw:
-        """Return the table as written in TOML."""
-        return {"process": self.process.name, **asdict(self.process), "shared": list(self.shared)}  # type: ignore[call-overload]
-
-
-def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
-    if not values:
-        raise ConsilienceError("the list is empty; give at least one value")
-    if len(set(values)) < len(values):
-        raise ConsilienceError(f"{list(values)}: a value occurs twice; give each once")
-    return tuple(values)
-
-
-class Grid(_Table):
-    """The ``[grid]`` table: SNR × n_train × any further dotted keys, and the members trained at each cell."""
-
-    snr: Annotated[tuple[float, ...], BeforeValidator(_distinct)]
-    n_train: Annotated[tuple[int, ...], BeforeValidator(_distinct)]
-    members: int = Field(default=8, ge=2)
-    axes: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_distinct)]] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, raw: Any) -> Raw:
-        """Keys beside snr, n_train and members are axes: dotted, quoted or as nested tables."""
-        table = dict(raw)
-        own = {key: table.pop(key) for key in ("snr", "n_train", "members") if key in table}
-        axes = dict(table.pop("axes", {})) | _flatten(table)
-        for key, values in axes.items():
-            if "." not in key and key != "seed":
-                raise ConsilienceError(
-                    f"{key} = {values!r}: not an option of the grid; {suggestion(key, ['snr', 'n_train', 'members'])} "
-                    f'A further axis is a dotted key with a list of values, like "train.weight_decay" = [0, 1e-4]'
-                )
-            if not isinstance(values, list | tuple):
-                raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
-        frozen = {key: tuple(_frozen(value) for value in values) for key, values in axes.items()}
-        return {**own, "axes": frozen}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for snr in self.snr:
-            if not snr > 0:
-                raise ConsilienceError(
-                    f"snr = {snr}: a signal-to-noise ratio is positive; inf means no noise, 0.1 means much"
-                )
-        for n_train in self.n_train:
-            if n_train < 1:
-                raise ConsilienceError(f"n_train = {n_train}: at least one training sample is needed")
-        object.__setattr__(self, "snr", tuple(sorted(self.snr)))
-        object.__setattr__(self, "n_train", tuple(sorted(self.n_train)))
-        return self
-
-    def raw(self) -> Raw:
-        """Return the table as written in TOML."""
-        own = {"snr": list(self.snr), "n_train": list(self.n_train), "members": self.members}
-        return own | {
-            key: [list(v) if isinstance(v, tuple) else v for v in values] for key, values in self.axes.items()
-        }
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Raw:
-    flat: Raw = {}
-    for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _measure(raw: Any) -> Measure:
-    if isinstance(raw, Measure):
-        return raw
-    if isinstance(raw, str):
-        return get_measure(raw)
-    if not (isinstance(raw, Mapping) and "name" in raw):
-        raise ConsilienceError(f"{raw!r}: give a measure's name, or a table with its name and options")
-    options = dict(raw)
-    return get_measure(options.pop("name"), **options)
-
-
-class Measures(_Table):
-    """The ``[measure]`` table: names, or tables of a name and options, of registered measures."""
-
-    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = Field(
-        default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1
-    )
-
-    def raw(self) -> Raw:
-        """Return the table as written in TOML; options at their defaults are left out."""
-        return {"measures": [_measure_raw(measure) for measure in self.measures]}
-
-
-_DEFAULT_MEASURES = ("cka", "procrustes", "mutual_knn", "information_imbalance")
-
-
-def _measure_raw(measure: Measure) -> str | Raw:
-    options = {
-        field.name: getattr(measure, field.name)
-        for field in fields(measure)  # type: ignore[arg-type]
-        if getattr(measure, field.name) != field.default
-    }
-    return {"name": measure.name, **options} if options else measure.name
-
-
 def _network(raw: Any) -> Any:
-    return _tagged(raw, tag="kind", catalogue=NETWORKS)["kind"] if isinstance(raw, Mapping) else raw
+    return tagged(raw, tag="kind", catalogue=NETWORKS)["kind"] if isinstance(raw, Mapping) else raw
 
 
-class Study(_Table):
+class Study(Table):
     """A frozen study: data × noise × network × training over a grid, and the measures of alignment.
 
     ``Study(**tables)`` takes the tables of the TOML file as dictionaries; `load` reads a file or a built-in

@@ -107,7 +107,9 @@ def _solve(
     del devices  # LAPACK has its own threads
     for n_train in dict.fromkeys(cells[index].n_train for index in indices):
         together = [index for index in indices if cells[index].n_train == n_train]
-        solved = solve(spec, ensemble.rows([cells[i] for i in together]), ensemble.splits, seed=ensemble.seed)
+        solved = solve(
+            spec, ensemble.rows([cells[i] for i in together]), ensemble.splits, seed=ensemble.seed, n_max=ensemble.n_max
+        )
         yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
 
 

@@ -8,6 +8,7 @@ McClelland & Ganguli, arXiv 1312.6120), unique up to a rotation of the hidden la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,25 +25,25 @@ __all__ = ["solve"]
 Floats = NDArray[np.float64]
 
 
-def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int) -> Trained:
+def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> Trained:
     """Solve every row; rows with the same inputs (n_train, and member or level where those change X) share one SVD.
 
     Parameters
     ----------
     rows
         Fields (rows,); learning rate, weight decay and initialization do not matter here.
+    n_max
+        Samples realized for each row, at least its n_train: one number for the whole grid compiles once.
 
     Returns
     -------
     Trained
         float64; the hidden layer has min(inputs, outputs) columns, the rank of the map.
     """
-    realize = jax.jit(_realize, static_argnums=0, static_argnames="n_max")
     n_rows = len(rows.n_train)
     x, y = splits.train_x, splits.train_y
-    n_max = int(np.max(rows.n_train))
     sets = [
-        realize(spec, x, y, np.uint32(seed), np.uint32(rows.member[i]), np.float32(rows.level[i]), n_max=n_max)
+        _realize(spec, x, y, np.uint32(seed), np.uint32(rows.member[i]), np.float32(rows.level[i]), n_max=n_max)
         for i in range(n_rows)
     ]
     results: list[dict[str, Any]] = [{} for _ in range(n_rows)]
@@ -59,6 +60,7 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int) -> Trained:
     return Trained(layers=layers, **fields)
 
 
+@partial(jax.jit, static_argnums=0, static_argnames="n_max")
 def _realize(spec: Spec, x: Any, y: Any, seed: Any, member: Any, level: Any, *, n_max: int) -> tuple[Any, Any]:
     ids = subset(spec, member, n_pool=x.shape[0], n_max=n_max)
     return spec.process.apply(

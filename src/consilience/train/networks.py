@@ -7,6 +7,7 @@ A network is described by a frozen dataclass registered in `NETWORKS`; its field
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
@@ -210,8 +211,7 @@ def count_parameters(options: NetworkOptions, n_inputs: int, n_outputs: int) -> 
     >>> count_parameters(MLP(hidden=(16,)), 196, 10)
     3322
     """
-    leaves = jax.tree.leaves(eqx.filter(_abstract(options, n_inputs, n_outputs), eqx.is_array_like))
-    return sum(int(np.prod(leaf.shape)) for leaf in leaves)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_abstract(options, n_inputs, n_outputs)))
 
 
 def layer_widths(options: NetworkOptions, n_inputs: int, n_outputs: int) -> dict[str, int]:

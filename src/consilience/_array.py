@@ -1,0 +1,262 @@
+"""The only file that knows array libraries: NumPy, PyTorch, JAX, CuPy and anything that follows the array API.
+
+A measure is written once, against ``namespace(x)``; what the standard leaves out (tracing, matrix products in full
+precision, selection without a full sort) is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import array_api_compat
+import numpy as np
+
+from consilience.errors import ConsilienceError
+
+__all__ = [
+    "Array",
+    "arange",
+    "as_representations",
+    "centred",
+    "epsilon",
+    "is_numpy",
+    "is_traced",
+    "k_smallest",
+    "matmul",
+    "namespace",
+    "row_blocks",
+    "stop_gradient",
+    "to_numpy",
+    "true_per_row",
+    "unit_scaled",
+    "with_own",
+]
+
+# Any array of any supported library: their types have no common base.
+Array: TypeAlias = Any
+
+_BLOCK_BYTES_CPU = 2**21  # a block that stays in cache
+_BLOCK_BYTES_OTHER = 2**26  # accelerators and compiled code want few, large blocks
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array-API namespace that `arrays` share."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def is_numpy(x: Array) -> bool:
+    """Whether `x` belongs to NumPy itself."""
+    return array_api_compat.is_numpy_array(x)
+
+
+def is_traced(x: Array) -> bool:
+    """Whether `x` stands for a value not known yet (inside ``jax.jit``, ``grad`` or ``vmap``)."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def stop_gradient(x: Array) -> Array:
+    """`x` as a constant to automatic differentiation."""
+    if array_api_compat.is_jax_array(x):
+        return sys.modules["jax"].lax.stop_gradient(x)
+    return x.detach() if array_api_compat.is_torch_array(x) else x
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """``a @ b`` in the full precision of its type: JAX would use fewer bits on an accelerator."""
+    if array_api_compat.is_jax_array(a):
+        return sys.modules["jax"].numpy.matmul(a, b, precision="highest")
+    return a @ b
+
+
+def epsilon(x: Array) -> float:
+    """Return the spacing of floating-point numbers at one, for the type of `x`."""
+    return float(namespace(x).finfo(x.dtype).eps)
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    """`x` in NumPy, from whatever library and device."""
+    if array_api_compat.is_torch_array(x):
+        return x.detach().cpu().numpy()
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    try:
+        return np.asarray(x)
+    except TypeError:  # a strict library offers nothing but the exchange protocol
+        return np.from_dlpack(x)
+
+
+def arange(n: int, *, like: Array) -> Array:
+    """0 … n − 1, beside the array `like`."""
+    xp = namespace(like)
+    if array_api_compat.is_jax_array(like):  # JAX places arrays itself, and a traced one has no device
+        return xp.arange(n)
+    return xp.arange(n, device=array_api_compat.device(like))
+
+
+def row_blocks(x: Array, *, arrays: int = 1) -> Iterator[tuple[int, int]]:
+    """Row ranges ``(start, stop)`` such that `arrays` blocks of shape (stop - start, n) stay small."""
+    n = x.shape[0]
+    budget = _BLOCK_BYTES_CPU if is_numpy(x) else _BLOCK_BYTES_OTHER
+    step = max(1, budget // (8 * n * arrays))
+    for start in range(0, n, step):
+        yield start, min(start + step, n)
+
+
+def with_own(block: Array, start: int, value: float) -> Array:
+    """Rows ``start:start + m`` of an (n, n) array, `block` (m, n), with the diagonal set to `value`.
+
+    A NumPy `block` is written to: pass one that nothing else holds.
+    """
+    m, n = block.shape
+    if is_numpy(block):
+        block[np.arange(m), np.arange(start, start + m)] = value
+        return block
+    xp = namespace(block)
+    index = arange(n, like=block)
+    own = index[start : start + m, None] == index[None, :]
+    return xp.where(own, xp.full_like(block, value), block)
+
+
+def true_per_row(mask: Array) -> Array:
+    """Count the true entries in each row of a boolean (m, n) array."""
+    if is_numpy(mask):
+        # bytes are added eight at a time, as 64-bit words; 255 words cannot overflow a byte
+        whole = mask.shape[1] - mask.shape[1] % 8
+        words = np.ascontiguousarray(mask[:, :whole]).view(np.uint64)  # (m, n // 8)
+        counts = mask[:, whole:].sum(axis=1, dtype=np.int64)
+        for start in range(0, words.shape[1], 255):
+            bytewise = np.add.reduce(words[:, start : start + 255], axis=1).view(np.uint8)
+            counts += bytewise.reshape(-1, 8).sum(axis=1, dtype=np.int64)
+        return counts
+    xp = namespace(mask)
+    return xp.sum(xp.astype(mask, xp.int64 if not array_api_compat.is_jax_array(mask) else xp.int32), axis=1)
+
+
+def k_smallest(values: Array, k: int) -> Array:
+    """Column indices of the `k` smallest entries of each row of an (m, n) array, (m, k); ties by index.
+
+    With NumPy the order inside a row is arbitrary and a tie at the boundary is settled arbitrarily.
+    """
+    if is_numpy(values):
+        return np.argpartition(values, k - 1, axis=1)[:, :k].copy()  # a view would keep all (m, n) indices
+    return namespace(values).argsort(values, axis=1, stable=True)[:, :k]
+
+
+def centred(x: Array) -> Array:
+    """`x` (n, d) less its column means; a column that is constant to rounding becomes exactly zero.
+
+    Two passes: the second removes what rounding left of the mean, so that a large common offset costs nothing
+    but the bits it took from the input itself.
+    """
+    xp = namespace(x)
+    centre = x - xp.mean(x, axis=0, keepdims=True)
+    centre = centre - xp.mean(centre, axis=0, keepdims=True)
+    size = xp.max(xp.abs(x), axis=0, keepdims=True)
+    varies = xp.max(xp.abs(centre), axis=0, keepdims=True) > 4 * epsilon(x) * size
+    return xp.where(varies, centre, xp.zeros_like(centre))
+
+
+def unit_scaled(x: Array) -> Array:
+    """`x` divided by its largest magnitude, so that fourth powers neither overflow nor vanish; zeros stay zero."""
+    xp = namespace(x)
+    scale = stop_gradient(xp.max(xp.abs(x)))
+    return x / xp.where(scale > 0, scale, xp.ones_like(scale))
+
+
+def as_representations(
+    values: Sequence[Any], names: Sequence[str], *, min_samples: int = 2, needed_by: str = "a measure"
+) -> list[Array]:
+    """Check `values` at the boundary and return them as floating-point arrays (n, d_k) of one library.
+
+    Integers, booleans and half precision become float64 (float32 where the library or device has no float64:
+    JAX without ``jax_enable_x64``, Apple GPUs).
+
+    Raises
+    ------
+    ConsilienceError
+        If an array is not two-dimensional or real, is empty, holds NaN or infinity, or if the arrays differ in
+        number of rows, in library or in device.
+    """
+    arrays = [_as_array(value, name) for value, name in zip(values, names, strict=True)]
+    _check_same_home(arrays, names)
+    for x, name in zip(arrays, names, strict=True):
+        _check_shape(x, name, min_samples, needed_by)
+        if x.shape[0] != arrays[0].shape[0]:
+            raise ConsilienceError(
+                f"{names[0]} has {arrays[0].shape[0]} rows and {name} has {x.shape[0]}: a measure compares "
+                "representations of the same samples, row by row; pass the same rows of both."
+            )
+    arrays = [_as_float(x, name) for x, name in zip(arrays, names, strict=True)]
+    for x, name in zip(arrays, names, strict=True):
+        _check_finite(x, name)
+    return arrays
+
+
+def _as_array(value: Any, name: str) -> Array:
+    if array_api_compat.is_array_api_obj(value):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # ragged nested lists
+        raise ConsilienceError(f"{name} cannot be read as an array ({error}): pass an (n, d) array.") from error
+
+
+def _check_same_home(arrays: Sequence[Array], names: Sequence[str]) -> None:
+    libraries = [namespace(x).__name__.removeprefix("array_api_compat.") for x in arrays]
+    homes = [str(array_api_compat.device(x)) if not is_traced(x) else "traced" for x in arrays]
+    for library, home, name in zip(libraries, homes, names, strict=True):
+        if library != libraries[0]:
+            raise ConsilienceError(
+                f"{names[0]} is an array of {libraries[0]} and {name} of {library}: convert them to one library."
+            )
+        if home != homes[0] and "traced" not in (home, homes[0]):
+            raise ConsilienceError(f"{names[0]} is on device {homes[0]} and {name} on {home}: move both to one device.")
+
+
+def _check_shape(x: Array, name: str, min_samples: int, needed_by: str) -> None:
+    if x.ndim != 2:
+        hint = "x[:, None] makes one feature of it" if x.ndim == 1 else "flatten all but one axis of samples"
+        raise ConsilienceError(
+            f"{name} has shape {tuple(x.shape)}; a representation is two-dimensional, (n_samples, n_features): {hint}."
+        )
+    if x.shape[1] == 0:
+        raise ConsilienceError(f"{name} has shape {tuple(x.shape)}: a representation needs a feature.")
+    if x.shape[0] < min_samples:
+        raise ConsilienceError(
+            f"{name} has {x.shape[0]} rows; {needed_by} needs at least {min_samples}: pass more samples."
+        )
+
+
+def _as_float(x: Array, name: str) -> Array:
+    xp = namespace(x)
+    kind = str(x.dtype)
+    real = "bfloat16" in kind or "float8" in kind  # extension types of NumPy that the standard does not know
+    if not real and not xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+        raise ConsilienceError(f"{name} has data type {kind}: a representation holds real numbers.")
+    return xp.astype(x, _widest_float(x), copy=False)
+
+
+def _widest_float(x: Array) -> Any:
+    xp = namespace(x)
+    if array_api_compat.is_jax_array(x):
+        return xp.float64 if sys.modules["jax"].config.jax_enable_x64 else xp.float32
+    if array_api_compat.is_torch_array(x) and x.device.type == "mps":
+        return xp.float32
+    return xp.float64
+
+
+def _check_finite(x: Array, name: str) -> None:
+    if is_traced(x):  # the values are not known: they cannot be looked at
+        return
+    xp = namespace(x)
+    finite = xp.isfinite(x)
+    if bool(xp.all(finite)):
+        return
+    row, column = (int(index) for index in np.argwhere(~to_numpy(finite))[0])
+    raise ConsilienceError(
+        f"{name} holds {float(x[row, column])} at row {row}, column {column}: a measure of an array with NaN or "
+        "infinity means nothing; find where it comes from, or drop the row from every representation."
+    )

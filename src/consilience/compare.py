@@ -1,0 +1,264 @@
+"""Compare two representations, all pairs of many, or the layers of two networks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consilience._array import Array, arange, as_representations, is_traced, namespace
+from consilience.errors import ConsilienceError, UnknownNameError
+from consilience.registry import DegenerateWarning, Kind, Measure, get_measure
+
+__all__ = ["Comparison", "Score", "compare", "layerwise", "pairwise"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure of one pair: its value or, if that is NaN, the reason."""
+
+    measure: Measure
+    value: float
+    reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the measure with the options that differ from their defaults."""
+        return self.measure.label
+
+    @property
+    def kind(self) -> Kind:
+        """Similarity or distance."""
+        return self.measure.kind
+
+    def __float__(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of one pair of representations of `n_samples` samples, in the order asked for, by label."""
+
+    scores: tuple[Score, ...]
+    n_samples: int
+
+    def __getitem__(self, label: str) -> Score:
+        for score in self.scores:
+            if score.label == label:
+                return score
+        raise UnknownNameError(
+            f"no score {label!r} in this comparison, which has {', '.join(s.label for s in self.scores)}."
+        )
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __str__(self) -> str:
+        width = max((len(score.label) for score in self.scores), default=0)
+        return "\n".join(
+            f"{score.label:<{width}}  {score.value:>8.4f}  {score.reason or score.kind.value}" for score in self.scores
+        )
+
+
+def compare(x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = ("cka",)) -> Comparison:
+    """Score two representations of the same samples by several measures.
+
+    Parameters
+    ----------
+    x, y : (n, p) and (n, q) arrays
+        Row i of both is sample i.
+    measures : sequence of str or Measure
+        Names, labels such as ``cka(estimator=biased)``, or measures.
+
+    Raises
+    ------
+    ConsilienceError
+        If the arrays do not fit each other or a measure. A representation that has nothing to compare is no
+        error: the score is NaN and has a reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((100, 3))
+    >>> print(compare(x, x[:, :2], ["cka", "procrustes"]))
+    cka           0.8600  similarity
+    procrustes    0.5714  distance
+    >>> compare(x, np.ones((100, 2)))["cka"].reason
+    'in y, every feature is constant'
+    """
+    chosen = _resolve(measures)
+    x, y = as_representations((x, y), ("x", "y"))
+    return Comparison(tuple(_score(measure, x, y) for measure in chosen), int(x.shape[0]))
+
+
+def pairwise(
+    representations: Sequence[Any], measure: str | Measure = "cka", *, names: Sequence[str] | None = None
+) -> Array:
+    """Scores of all pairs of representations of the same samples.
+
+    Parameters
+    ----------
+    representations : sequence of M arrays (n, p_k)
+    measure : str or Measure
+    names : sequence of str, optional
+        What messages call the representations; by default ``representation 0``, ``representation 1``, …
+
+    Returns
+    -------
+    (M, M) array of the caller's library, float64 where it has that: entry (i, j) is ``measure(x_i, x_j)``. Rows and
+    columns of a representation that has nothing to compare are NaN, with a `DegenerateWarning` that names it.
+
+    Raises
+    ------
+    ConsilienceError
+        If there is no representation, or one does not fit the others or the measure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> z = np.random.default_rng(0).standard_normal((500, 4))
+    >>> noisy = [z + np.random.default_rng(seed).standard_normal((500, 4)) for seed in (1, 2)]
+    >>> np.round(pairwise([z, *noisy]), 2)
+    array([[1.  , 0.5 , 0.49],
+           [0.5 , 1.  , 0.25],
+           [0.49, 0.25, 1.  ]])
+    """
+    (measure,) = _resolve(measure)
+    reps, names = _named(representations, names, "representation")
+    arrays = as_representations(reps, names, min_samples=measure.min_samples, needed_by=f"measure {measure.label}")
+    states = [measure.prepare(x) for x in arrays]
+    kept = _usable(measure, arrays, states, names)
+    if len(kept) == len(states):
+        return measure.compare_all(states)
+    scores = measure.compare_all([states[i] for i in kept]) if kept else None
+    return _with_nan(scores, kept, kept, (len(states), len(states)), arrays[0])
+
+
+def layerwise(
+    layers_a: Mapping[str, Any] | Sequence[Any],
+    layers_b: Mapping[str, Any] | Sequence[Any],
+    measure: str | Measure = "cka",
+) -> Array:
+    """Scores of every layer of one network with every layer of another, on the same samples.
+
+    Parameters
+    ----------
+    layers_a, layers_b : mapping of names to arrays (n, p_k), or sequence of such arrays
+    measure : str or Measure
+
+    Returns
+    -------
+    (L_a, L_b) array of the caller's library; NaN with a warning for layers that have nothing to compare.
+
+    Raises
+    ------
+    ConsilienceError
+        As `pairwise`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((50, 3))
+    >>> layers = {"input": x, "hidden": np.tanh(3 * x)}
+    >>> np.round(layerwise(layers, {"input": x}), 2)
+    array([[1. ],
+           [0.8]])
+    """
+    (measure,) = _resolve(measure)
+    reps_a, names_a = _named(layers_a, None, "layers_a")
+    reps_b, names_b = _named(layers_b, None, "layers_b")
+    names = [*names_a, *names_b]
+    arrays = as_representations(
+        [*reps_a, *reps_b], names, min_samples=measure.min_samples, needed_by=f"measure {measure.label}"
+    )
+    states = [measure.prepare(x) for x in arrays]
+    kept = _usable(measure, arrays, states, names)
+    split = len(reps_a)
+    rows, columns = [i for i in kept if i < split], [i for i in kept if i >= split]
+    scores = _cross(measure, [states[i] for i in rows], [states[i] for i in columns])
+    if len(kept) == len(states):
+        return scores
+    shape = (split, len(reps_b))
+    return _with_nan(scores, rows, [i - split for i in columns], shape, arrays[0])
+
+
+def _resolve(measures: Sequence[str | Measure] | str | Measure) -> list[Measure]:
+    if isinstance(measures, (str, Measure)):
+        measures = [measures]
+    return [get_measure(measure) for measure in measures]
+
+
+def _named(
+    representations: Mapping[str, Any] | Sequence[Any], names: Sequence[str] | None, word: str
+) -> tuple[list[Any], list[str]]:
+    if isinstance(representations, Mapping):
+        return list(representations.values()), [f"{word} {name!r}" for name in representations]
+    found = list(representations)
+    if not found:
+        raise ConsilienceError(f"no {word} was given: pass at least one (n, d) array.")
+    if names is None:
+        names = [f"{word} {i}" for i in range(len(found))]
+    if len(names) != len(found):
+        raise ConsilienceError(f"{len(names)} names were given for {len(found)} representations: give one each.")
+    return found, list(names)
+
+
+def _score(measure: Measure, x: Array, y: Array) -> Score:
+    if x.shape[0] < measure.min_samples:
+        raise ConsilienceError(
+            f"x and y have {x.shape[0]} rows; measure {measure.label} needs at least {measure.min_samples}: "
+            "pass more samples."
+        )
+    a, b = measure.prepare(x), measure.prepare(y)
+    for name, state in (("x", a), ("y", b)):
+        reason = measure.degenerate(state)
+        if reason:
+            return Score(measure, float("nan"), f"in {name}, {reason}")
+    return Score(measure, float(measure.compare(a, b)))
+
+
+def _usable(measure: Measure, arrays: Sequence[Array], states: Sequence[Any], names: Sequence[str]) -> list[int]:
+    """Indices of the representations that can be scored; warn of the others."""
+    if any(is_traced(x) for x in arrays):
+        return list(range(len(states)))
+    kept: list[int] = []
+    for i, (state, name) in enumerate(zip(states, names, strict=True)):
+        reason = measure.degenerate(state)
+        if reason is None:
+            kept.append(i)
+        else:
+            warnings.warn(f"{measure.label} is NaN: in {name}, {reason}", DegenerateWarning, stacklevel=3)
+    return kept
+
+
+def _cross(measure: Measure, a: Sequence[Any], b: Sequence[Any]) -> Array:
+    if not a or not b:
+        return None
+    if type(measure).compare_all is not Measure.compare_all:
+        return measure.compare_all([*a, *b])[: len(a), len(a) :]
+    rows = [[measure.compare(left, right) for right in b] for left in a]
+    xp = namespace(rows[0][0])
+    return xp.stack([xp.stack(row) for row in rows])
+
+
+def _with_nan(
+    scores: Array | None, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int], like: Array
+) -> Array:
+    """Spread `scores` (rows, columns) over `shape`, NaN elsewhere."""
+    xp = namespace(like)
+    nan = xp.zeros_like(like[:1, :1]) + float("nan")
+    full = xp.broadcast_to(nan, shape)
+    if scores is None:
+        return full
+    for axis, kept in ((0, rows), (1, columns)):
+        slots = arange(shape[axis], like=like)
+        hit = slots[:, None] == xp.stack([slots[i] for i in kept])[None, :]  # (shape[axis], kept)
+        source = xp.argmax(xp.astype(hit, slots.dtype), axis=1)
+        scores = xp.take(scores, source, axis=axis)
+        seen = xp.any(hit, axis=1)
+        scores = xp.where(seen[:, None] if axis == 0 else seen[None, :], scores, nan)
+    return scores

@@ -1,0 +1,111 @@
+"""Kernels on representations: distances, the bandwidth, and rows of the centred Gram matrix."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from consilience._array import Array, arange, is_numpy, matmul, namespace, row_blocks, stop_gradient, with_own
+
+__all__ = ["Kernel", "KernelProfile", "centred_gram_rows", "kernel_profile", "squared_distance_rows"]
+
+Kernel: TypeAlias = Literal["linear", "rbf", "laplace"]
+
+_SORTABLE_ROWS = 4096  # up to here all distances are held at once (128 MiB) to find their median
+
+
+class KernelProfile(NamedTuple):
+    """What centring a kernel's Gram matrix needs: its bandwidth, row means (n,) and grand mean."""
+
+    sigma: Array
+    row_means: Array
+    mean: Array
+
+
+def squared_distance_rows(x: Array, start: int, stop: int) -> Array:
+    """Squared Euclidean distances of rows ``start:stop`` of centred `x` (n, d) to all rows, (stop - start, n)."""
+    xp = namespace(x)
+    norms = xp.sum(x * x, axis=1)  # (n,)
+    squared = norms[start:stop, None] + norms[None, :] - 2 * matmul(x[start:stop, :], x.T)
+    # rounding may leave a distance slightly negative; that of a row to itself is exactly zero
+    return with_own(xp.where(squared > 0, squared, xp.zeros_like(squared)), start, 0.0)
+
+
+def kernel_profile(x: Array, kernel: Kernel, bandwidth: float) -> KernelProfile:
+    """Return the bandwidth on centred `x` and the means of the Gram matrix."""
+    xp = namespace(x)
+    sigma = bandwidth * _median_distance(x)
+    blocks = [xp.mean(_kernel_rows(x, kernel, sigma, start, stop), axis=1) for start, stop in row_blocks(x)]
+    row_means = xp.concat(blocks)
+    return KernelProfile(sigma, row_means, xp.mean(row_means))
+
+
+def centred_gram_rows(x: Array, kernel: Kernel, profile: KernelProfile | None, start: int, stop: int) -> Array:
+    """Rows ``start:stop`` of HKH, H = I - 11ᵀ/n, for centred `x`; (stop - start, n)."""
+    if profile is None:
+        return matmul(x[start:stop, :], x.T)
+    gram = _kernel_rows(x, kernel, profile.sigma, start, stop)
+    means = profile.row_means
+    return gram - means[start:stop, None] - means[None, :] + profile.mean
+
+
+def _kernel_rows(x: Array, kernel: Kernel, sigma: Array, start: int, stop: int) -> Array:
+    xp = namespace(x)
+    squared = squared_distance_rows(x, start, stop)
+    sigma = xp.where(sigma > 0, sigma, xp.ones_like(sigma))  # zero is reported as degenerate, not divided by
+    if kernel == "rbf":
+        return xp.exp(-squared / (2 * sigma * sigma))
+    return xp.exp(-_root(squared) / sigma)
+
+
+def _root(squared: Array) -> Array:
+    """Square root whose gradient at zero is zero rather than infinite."""
+    xp = namespace(squared)
+    positive = squared > 0
+    return xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+
+
+def _median_distance(x: Array) -> Array:
+    """Median Euclidean distance over pairs i < j of rows; 0-d."""
+    xp = namespace(x)
+    n = x.shape[0]
+    if n > _SORTABLE_ROWS:
+        return _median_distance_by_counting(x)
+    if is_numpy(x):
+        pairs = xp.concat(
+            [
+                squared_distance_rows(x, start, stop)[xp.arange(n) > xp.arange(start, stop)[:, None]]
+                for start, stop in row_blocks(x)
+            ]
+        )
+        return xp.median(xp.sqrt(pairs))
+    squared = xp.concat([squared_distance_rows(x, start, stop) for start, stop in row_blocks(x)])
+    index = arange(n, like=x)
+    squared = xp.where(index[:, None] == index[None, :], xp.asarray(float("inf"), dtype=x.dtype), squared)
+    # every pair is there twice, so the middle pair of order statistics is the same as for i < j
+    ordered = xp.sort(xp.reshape(squared, (-1,)))
+    middle = n * (n - 1) // 2
+    return xp.mean(_root(ordered[middle - 1 : middle + 1]))
+
+
+def _median_distance_by_counting(x: Array, *, edges: int = 1024, passes: int = 6) -> Array:
+    """Find the lower median without holding the distances: each pass narrows its bracket a thousandfold.
+
+    The result is a constant to automatic differentiation.
+    """
+    x = stop_gradient(x)
+    xp = namespace(x)
+    n = x.shape[0]
+    norms = xp.sum(x * x, axis=1)
+    low, high = xp.zeros_like(norms[0]), 4 * xp.max(norms)
+    steps = xp.astype(arange(edges + 1, like=x), x.dtype) / edges
+    for _ in range(passes):
+        grid = low + (high - low) * steps  # (edges + 1,)
+        below = sum(
+            xp.searchsorted(xp.sort(xp.reshape(squared_distance_rows(x, start, stop), (-1,))), grid, side="right")
+            for start, stop in row_blocks(x)
+        )
+        # the n zeros of the diagonal are counted too, and every pair twice
+        enough = xp.astype(below >= n + n * (n - 1) // 2, xp.int64 if x.dtype == xp.float64 else xp.int32)
+        first = xp.maximum(xp.argmax(enough), xp.ones_like(xp.argmax(enough)))
+        low, high = xp.take(grid, xp.reshape(first - 1, (1,)))[0], xp.take(grid, xp.reshape(first, (1,)))[0]
+    return xp.sqrt(high)

@@ -1,0 +1,257 @@
+"""Centered kernel alignment and its estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from consilience._array import Array, arange, centred, epsilon, matmul, namespace, row_blocks, unit_scaled
+from consilience.errors import ConsilienceError
+from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile
+from consilience.registry import Invariance, Kind, Measure, per_instance, register
+
+__all__ = ["CKA", "CKAState", "Estimator"]
+
+Estimator: TypeAlias = Literal["debiased", "biased", "lange", "depcols"]
+
+_CACHED_ROWS = 1024  # up to here a Gram matrix (8 MiB) is kept with the representation
+_STACKED_BYTES = 2**28  # largest matrix of all features against all features
+
+
+class CKAState(NamedTuple):
+    """A centred representation, with what its inner products with others need."""
+
+    x: Array  # (n, d), columns centred, scaled to unit magnitude
+    gram: Array | None  # (n, n), HKH, where it pays to keep it
+    profile: KernelProfile | None  # None for the linear kernel
+    diagonal: Array  # (n,), of HKH
+    norm: Array  # 0-d, the self inner product the score is normalised by
+    uncorrected: Array  # 0-d, ‖HKH‖²
+
+
+@register
+@dataclass(frozen=True)
+class CKA(Measure):
+    """Centered kernel alignment.
+
+    With K = k(x_i, x_j) and L = k(y_i, y_j), both centred (HKH, H = I − 11ᵀ/n), for x (n, p) and y (n, q)::
+
+        cka = ⟨K, L⟩ / √(⟨K, K⟩ ⟨L, L⟩),   ⟨K, L⟩ = Σᵢⱼ KᵢⱼLᵢⱼ − c₁ Σᵢ KᵢᵢLᵢᵢ + c₂ tr K tr L
+
+    A number without unit; 1 for representations that agree up to the invariances, about 0 for unrelated ones. It
+    is returned as estimated: a debiased estimate may be negative and is not clamped.
+
+    Parameters
+    ----------
+    kernel : {"linear", "rbf", "laplace"}
+        xᵀx', exp(−‖x−x'‖²/2σ²) or exp(−‖x−x'‖/σ).
+    bandwidth : float
+        σ as a multiple of the median distance between rows i < j of that representation, so that the scale of the
+        features does not matter. Above 4096 rows the median is found to rounding by counting, and gradients take
+        it as a constant. Not used by the linear kernel.
+    estimator : {"debiased", "biased", "lange", "depcols"}
+        debiased
+            c₁ = n/(n−2), c₂ = 1/((n−1)(n−2)): ⟨K, L⟩ is n(n−3) times the unbiased estimate of HSIC (Song et al.
+            2012), the inner product of U-centred matrices (Székely & Rizzo 2014). Independent representations give
+            0 on average, whatever their width. In [−1, 1].
+        biased
+            c₁ = c₂ = 0: close to 1 for unrelated representations with more features than samples. In [0, 1].
+        lange
+            c₁ = 1, c₂ = 0: off-diagonal entries of the centred matrices only (Lange et al. 2023). In [−1, 1].
+        depcols
+            Linear kernel only: the features too are a sample (of neurons). The self inner products leave out what a
+            feature has in common with itself: ⟨K, K⟩ → p/(p−1) · (⟨K, K⟩ − Σ_a ⟨K_a, K_a⟩) with K_a the Gram matrix
+            of feature a, all debiased (Chun et al. 2025, arXiv 2502.15104). Not bounded, not 1 for identical
+            inputs, and, depending on which features were sampled, not invariant to rotations.
+
+    Notes
+    -----
+    Features are centred in two passes and scaled before any product. Linear kernels use the products of features
+    XᵀY or the Gram matrices, whichever costs less: O(n·p·q) or O(n²(p + q)); other kernels O(n²(p + q)), in blocks of
+    rows. In JAX without ``jax_enable_x64`` everything is float32 at highest precision, good to about 1e-5, less
+    where features far outnumber samples.
+
+    References
+    ----------
+    Kornblith, Norouzi, Lee, Hinton, "Similarity of neural network representations revisited", ICML 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((100, 5))
+    >>> y = np.random.default_rng(1).standard_normal((100, 200))
+    >>> round(float(CKA()(x, 3 * x[:, ::-1] + 1)), 6)
+    1.0
+    >>> print(f"{CKA()(x, y):.2f} {CKA(estimator='biased')(x, y):.2f}")
+    -0.01 0.17
+    """
+
+    title = "Centered kernel alignment"
+    reference = "kornblith2019"
+    kind = Kind.SIMILARITY
+    symmetric = True
+    differentiable = True
+    bounds = per_instance(lambda self: _BOUNDS[self.estimator])
+    invariances = per_instance(
+        lambda self: frozenset(
+            {
+                Invariance.TRANSLATION,
+                Invariance.ISOTROPIC_SCALING,
+                Invariance.PERMUTATION if self.estimator == "depcols" else Invariance.ORTHOGONAL,
+            }
+        )
+    )
+
+    kernel: Kernel = "linear"
+    bandwidth: float = 1.0
+    estimator: Estimator = "debiased"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.bandwidth < float("inf"):
+            raise ConsilienceError(f"bandwidth of cka is {self.bandwidth}; it must be positive and finite.")
+        if self.estimator == "depcols" and self.kernel != "linear":
+            raise ConsilienceError(
+                f"cka with estimator 'depcols' treats features one by one, which kernel {self.kernel!r} cannot: "
+                "use kernel 'linear', or estimator 'debiased'."
+            )
+
+    @property
+    def min_samples(self) -> int:
+        """Two, or four where the estimate divides by n − 3."""
+        return 2 if self.estimator == "biased" else 4
+
+    def self_score(self, n: int) -> float | None:
+        """One, except that ``depcols`` depends on the features."""
+        del n
+        return None if self.estimator == "depcols" else 1.0
+
+    def prepare(self, x: Array, /) -> CKAState:
+        """Centre; measure the kernel; take the inner product with itself."""
+        xp = namespace(x)
+        x = unit_scaled(centred(x))
+        n, d = x.shape
+        profile = None if self.kernel == "linear" else kernel_profile(x, self.kernel, self.bandwidth)
+        keep = n <= _CACHED_ROWS and (profile is not None or 4 * d >= n)
+        gram = centred_gram_rows(x, self.kernel, profile, 0, n) if keep else None
+        diagonal = xp.sum(x * x, axis=1) if profile is None else 1 - 2 * profile.row_means + profile.mean
+        state = CKAState(x, gram, profile, diagonal, diagonal[0], diagonal[0])
+        uncorrected = self._entries(state, state)
+        norm = self._correct(uncorrected, state, state)
+        if self.estimator == "depcols":
+            norm = self._without_own_features(norm, x)
+        return state._replace(norm=norm, uncorrected=uncorrected)
+
+    def compare(self, a: CKAState, b: CKAState, /) -> Array:
+        """⟨K, L⟩ over the geometric mean of ⟨K, K⟩ and ⟨L, L⟩."""
+        xp = namespace(a.x)
+        return self._correct(self._entries(a, b), a, b) / (xp.sqrt(a.norm) * xp.sqrt(b.norm))
+
+    def compare_all(self, states: Sequence[CKAState], /) -> Array:
+        """One product of all features with all features, or of all Gram matrices, block by block of rows."""
+        xp = namespace(states[0].x)
+        width = sum(state.x.shape[1] for state in states)
+        entries = (
+            _entries_by_features(states)
+            if 8 * width * width <= _STACKED_BYTES and _features_are_cheaper(states, width * width)
+            else self._entries_by_samples(states)
+        )
+        diagonals = xp.stack([state.diagonal for state in states])  # (M, n)
+        traces = xp.sum(diagonals, axis=1)
+        c1, c2 = self._corrections(diagonals.shape[1])
+        inner = entries - c1 * matmul(diagonals, diagonals.T) + c2 * traces[:, None] * traces[None, :]
+        root = xp.sqrt(xp.stack([state.norm for state in states]))
+        return inner / (root[:, None] * root[None, :])
+
+    def degenerate(self, state: CKAState, /) -> str | None:
+        """No feature varies, the bandwidth is zero, or nothing is left after the correction."""
+        if not bool(namespace(state.x).any(state.x != 0)):
+            return "every feature is constant"
+        if state.profile is not None and not bool(state.profile.sigma > 0):
+            return "more than half of the pairs of rows coincide, so that the median distance is zero"
+        if not bool(state.norm > 1e4 * epsilon(state.x) * state.uncorrected):
+            if self.estimator == "depcols":
+                return "the features have nothing in common with each other (estimator depcols needs two that do)"
+            return f"the {self.estimator} inner product with itself is zero to rounding"
+        return None
+
+    def _corrections(self, n: int) -> tuple[float, float]:
+        """c₁ and c₂ of the class docstring."""
+        if self.estimator == "biased":
+            return 0.0, 0.0
+        if self.estimator == "lange":
+            return 1.0, 0.0
+        return n / (n - 2), 1 / ((n - 1) * (n - 2))
+
+    def _correct(self, entries: Array, a: CKAState, b: CKAState) -> Array:
+        xp = namespace(a.diagonal)
+        c1, c2 = self._corrections(a.diagonal.shape[0])
+        return entries - c1 * xp.sum(a.diagonal * b.diagonal) + c2 * xp.sum(a.diagonal) * xp.sum(b.diagonal)
+
+    def _entries(self, a: CKAState, b: CKAState) -> Array:
+        """Σᵢⱼ KᵢⱼLᵢⱼ by whichever route is cheaper."""
+        xp = namespace(a.x)
+        if _features_are_cheaper((a, b), a.x.shape[1] * b.x.shape[1]):
+            product = matmul(a.x.T, b.x)  # (p, q)
+            return xp.sum(product * product)
+        total = xp.zeros_like(a.diagonal[0])
+        for start, stop in row_blocks(a.x, arrays=2):
+            rows = self._rows(a, start, stop)
+            total = total + xp.sum(rows * (rows if b is a else self._rows(b, start, stop)))
+        return total
+
+    def _entries_by_samples(self, states: Sequence[CKAState]) -> Array:
+        xp = namespace(states[0].x)
+        total = xp.zeros_like(states[0].norm)
+        for start, stop in row_blocks(states[0].x, arrays=len(states)):
+            flat = xp.stack([xp.reshape(self._rows(state, start, stop), (-1,)) for state in states])
+            total = total + matmul(flat, flat.T)  # (M, rows · n) with itself
+        return total
+
+    def _rows(self, state: CKAState, start: int, stop: int) -> Array:
+        if state.gram is not None:
+            return state.gram[start:stop, :]
+        return centred_gram_rows(state.x, self.kernel, state.profile, start, stop)
+
+    def _without_own_features(self, norm: Array, x: Array) -> Array:
+        xp = namespace(x)
+        n, d = x.shape
+        if d == 1:
+            return xp.zeros_like(norm)
+        c1, c2 = self._corrections(n)
+        squares = x * x
+        trace = xp.sum(squares, axis=0)  # (d,)
+        own = xp.sum((1 + c2) * trace * trace - c1 * xp.sum(squares * squares, axis=0))
+        return d / (d - 1) * (norm - own)
+
+
+_BOUNDS = {
+    "debiased": (-1.0, 1.0),
+    "biased": (0.0, 1.0),
+    "lange": (-1.0, 1.0),
+    "depcols": (-float("inf"), float("inf")),
+}
+
+
+def _features_are_cheaper(states: Sequence[CKAState], products: int) -> bool:
+    """Whether n · products operations on features beat making and multiplying the Gram matrices."""
+    if states[0].profile is not None:
+        return False
+    n = states[0].x.shape[0]
+    missing = sum(state.x.shape[1] for state in states if state.gram is None)
+    return products < n * (missing + len(states) ** 2)
+
+
+def _entries_by_features(states: Sequence[CKAState]) -> Array:
+    """‖XᵢᵀXⱼ‖² for all pairs (i, j) from one product of the stacked features, (M, M)."""
+    xp = namespace(states[0].x)
+    stacked = xp.concat([state.x for state in states], axis=1)  # (n, Σd)
+    squares = matmul(stacked.T, stacked)
+    squares = squares * squares
+    index = arange(len(states), like=stacked)
+    owner = xp.concat(
+        [xp.broadcast_to(index[i : i + 1], (state.x.shape[1],)) for i, state in enumerate(states)]
+    )  # (Σd,)
+    member = xp.astype(owner[:, None] == index[None, :], stacked.dtype)  # (Σd, M)
+    return matmul(member.T, matmul(squares, member))
