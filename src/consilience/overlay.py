@@ -24,7 +24,7 @@ class Overlay(NamedTuple):
 
     alignment: dict[tuple[str, str], Floats]  # (layer, measure label) -> (snr, n_train)
     error: Floats  # (snr, n_train), of the test error
-    sentence: str  # which theory, or why none
+    sentences: tuple[str, ...]  # which theory, or why none
 
 
 def overlay(study: Study, splits: Splits) -> Overlay:
@@ -38,7 +38,7 @@ def overlay(study: Study, splits: Splits) -> Overlay:
     nothing = np.full(shape, np.nan)
     reason = _why_not(study)
     if reason:
-        return Overlay({}, nothing, f"No theory is drawn: {reason}.")
+        return Overlay({}, nothing, (f"No theory is drawn: {reason}.",))
     truth, known = (splits.truth, True) if splits.truth is not None else (_estimate(splits), False)
     predicted = theory.linear_network(
         truth.eigenvalues,
@@ -57,7 +57,7 @@ def overlay(study: Study, splits: Splits) -> Overlay:
             alignment["output", measure.label] = predicted.output_cka
             alignment["hidden_1", measure.label] = predicted.hidden_cka
     error = np.where(np.isfinite(predicted.risk), predicted.risk, np.nan)
-    return Overlay(alignment, error, _sentence(study, known=known))
+    return Overlay(alignment, error, _sentences(study, known=known))
 
 
 def _why_not(study: Study) -> str:
@@ -92,11 +92,13 @@ def _estimate(splits: Splits) -> LinearTruth:
     return LinearTruth(eigenvalues=np.where(kept, eigenvalues, 0.0), beta=beta, misfit=misfit)
 
 
-def _sentence(study: Study, *, known: bool) -> str:
+def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
     """Say which theory it is, and what it leaves out."""
     solution = "ridge" if study.train.ridge else "minimum-norm least-squares"
     source = "the teacher's own covariance and map" if known else "covariance and map estimated from the training pool"
-    text = f"Theory is the deterministic equivalent of the {solution} solution, with {source}."
+    found = [f"Theory is the deterministic equivalent of the {solution} solution, with {source}."]
     if study.train.solver == "gradient":
-        text += " Gradient training reaches it from a small initialization once it has converged."
-    return text if known else text + " It takes the inputs as Gaussian: heavier tails lower alignment near n = d."
+        found.append("Gradient training reaches it from a small initialization once it has converged.")
+    if not known:
+        found.append("It takes the inputs as Gaussian: heavier tails lower alignment near n = d.")
+    return tuple(found)

@@ -152,7 +152,7 @@ class Plan:
             "definition": study.noise.process.definition,
             "shared": list(study.noise.shared),
         }
-        sentences = dict.fromkeys(drawn.sentence for drawn in overlays.values())
+        sentences = dict.fromkeys(itertools.chain(*(drawn.sentences for drawn in overlays.values())))
         return {
             "name": study.name,
             "study": study.toml(),

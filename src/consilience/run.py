@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from consilience import train
 from consilience.compare import pairwise
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
-from consilience.registry import Measure
+from consilience.registry import DegenerateWarning
 from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
 
@@ -114,35 +115,51 @@ def _values(plan: Plan, trained: train.Trained) -> dict[str, Any]:
     alive = trained.diverged_at < 0
     for activations in trained.layers.values():
         alive = alive & np.isfinite(activations).all(axis=(1, 2))
-    steps = int(np.max(trained.diverged_at, initial=0))
-    classification = plan.task == "classification"
     values: dict[str, Any] = {
         name: np.where(alive, getattr(trained, name), np.nan)
         for name in ("train_loss", "train_error", "test_loss", "test_error")
     }
-    values["converged"] = alive & (trained.train_error <= (0 if classification else FITTED))
-    values["diverged_at"] = np.where(alive, -1, np.where(trained.diverged_at < 0, steps, trained.diverged_at))
-    values["alignment"] = np.stack([_layer(plan, trained.layers.get(name), alive) for name in plan.layers])
+    values["converged"] = alive & (trained.train_error <= (0 if plan.task == "classification" else FITTED))
+    values["diverged_at"] = np.where(alive, -1, np.maximum(trained.diverged_at, 0))
+    notes = [
+        f"member {member} diverged: its loss stopped being finite at step {values['diverged_at'][member]}"
+        for member in np.flatnonzero(~alive)
+    ]
+    scores: list[NDArray[np.float64]] = []
+    for layer in plan.layers:
+        found, remarks = _layer(plan, layer, trained.layers.get(layer), alive)
+        scores.append(found)
+        notes += remarks
+    values["alignment"] = np.stack(scores)
+    values["note"] = "\n".join(notes)
     return values
 
 
-def _layer(plan: Plan, activations: NDArray[Any] | None, alive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return scores (measure, pair) of one layer; NaN for members that diverged and layers the network lacks."""
-    measures = plan.study.measure.measures
-    scores = np.full((len(measures), len(plan.pairs)), np.nan)
+def _layer(
+    plan: Plan, layer: str, activations: NDArray[Any] | None, alive: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the scores (measure, pair) of one layer, and why any of them is missing.
+
+    NaN for members that diverged, layers the network lacks, measures of outputs at hidden layers, and
+    representations a measure is not defined for; only the last needs a reason here.
+    """
+    scores = np.full((len(plan.study.measure.measures), len(plan.pairs)), np.nan)
+    notes: list[str] = []
     if activations is None or alive.sum() < 2:
-        return scores
+        return scores, notes
     members = np.flatnonzero(alive)
+    names = [f"member {member}" for member in members]
     among = np.full((len(alive), len(alive)), np.nan)
-    for row, measure in enumerate(measures):
-        among[np.ix_(members, members)] = _symmetric(measure, [activations[m] for m in members])
+    for row, measure in enumerate(plan.study.measure.measures):
+        if measure.outputs_only and layer != "output":
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DegenerateWarning)
+            matrix = np.asarray(pairwise([activations[m] for m in members], measure, names=names), np.float64)
+        notes += [f"{layer}, {measure.label}: {' '.join(str(warning.message).split())}" for warning in caught]
+        among[np.ix_(members, members)] = matrix if measure.symmetric else (matrix + matrix.T) / 2
         scores[row] = [among[pair] for pair in plan.pairs]
-    return scores
-
-
-def _symmetric(measure: Measure, representations: list[NDArray[Any]]) -> NDArray[np.float64]:
-    matrix = np.asarray(pairwise(representations, measure), np.float64)
-    return matrix if measure.symmetric else (matrix + matrix.T) / 2
+    return scores, notes
 
 
 class Estimate(NamedTuple):
@@ -184,8 +201,8 @@ def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> floa
     widths = train.layer_widths(plan.point(cell).network, *plan.sizes(cell))
     alive = np.ones(ensemble.members, bool)
     n_probe = len(ensemble.splits.probe_x)
-    layers = [rng.standard_normal((ensemble.members, n_probe, width)) for width in widths.values()]
+    layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}
     start = time.perf_counter()
-    for activations in layers:
-        _layer(plan, activations, alive)
+    for name, activations in layers.items():
+        _layer(plan, name, activations, alive)
     return time.perf_counter() - start

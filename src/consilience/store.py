@@ -31,6 +31,8 @@ further keys, listed in ``attrs["axes"]`` (JSON).
 ``converged`` (cell, member)                 the training set is fitted: no error, or error ≤ 1e-3
 ``diverged_at`` (cell, member)               step at which the loss stopped being finite, else -1
 ``n_parameters`` (cell), ``done`` (cell)     trainable numbers; whether the cell is finished
+``note`` (cell)                              why scores are missing, one reason a line: members that diverged,
+                                             representations a measure is not defined for
 ============================================ =========================================================
 """
 
@@ -64,6 +66,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], type, Any]] = {
     "test_error": (("member",), np.float64, np.nan),
     "converged": (("member",), np.bool_, False),
     "diverged_at": (("member",), np.int32, -1),
+    "note": ((), str, ""),
     "done": ((), np.bool_, False),
 }
 

@@ -49,6 +49,8 @@ class File(RealSource):
         What replaces missing inputs: nothing ("none": they are an error), or the "mean" or "median" of the
         column over the whole file; for text the most frequent value. Missing targets are always an error.
 
+    Examples
+    --------
     >>> import numpy as np, tempfile
     >>> path = Path(tempfile.mkdtemp()) / "two.npz"
     >>> np.savez(path, X=np.eye(4), y=np.array(["a", "b", "a", "b"]))

@@ -66,6 +66,8 @@ class LinearTeacher(SyntheticSource):
     misfit
         Fraction of each target's variance that is nonlinear, 0 to 1 (1 excluded).
 
+    Examples
+    --------
     >>> table = LinearTeacher(n_features=3, covariance="power-law").sample(4, seed=0)
     >>> table.inputs.shape, table.targets.shape
     ((4, 3), (4, 1))
@@ -155,6 +157,8 @@ class MLPTeacher(SyntheticSource):
         Root-mean-square input of a hidden unit: the targets are almost linear below 0.5, and as far from it
         as tanh allows above 3.
 
+    Examples
+    --------
     >>> teacher = MLPTeacher(n_features=20, hidden=20, gain=2)
     >>> 0.1 < teacher.sample(1, seed=0).truth.misfit < 0.4
     True
@@ -245,6 +249,8 @@ class GaussianMixture(SyntheticSource):
     separation
         Distance between two centres.
 
+    Examples
+    --------
     >>> table = GaussianMixture(n_features=5, n_classes=3).sample(100, seed=0)
     >>> sorted(set(table.targets.tolist()))
     [0, 1, 2]

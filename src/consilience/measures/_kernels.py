@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from consilience._array import Array, arange, is_numpy, matmul, namespace, row_blocks, stop_gradient, with_own
 
 __all__ = ["Kernel", "KernelProfile", "centred_gram_rows", "kernel_profile", "squared_distance_rows"]
@@ -100,12 +102,19 @@ def _median_distance_by_counting(x: Array, *, edges: int = 1024, passes: int = 6
     steps = xp.astype(arange(edges + 1, like=x), x.dtype) / edges
     for _ in range(passes):
         grid = low + (high - low) * steps  # (edges + 1,)
-        below = sum(
-            xp.searchsorted(xp.sort(xp.reshape(squared_distance_rows(x, start, stop), (-1,))), grid, side="right")
-            for start, stop in row_blocks(x)
-        )
+        below = sum(_count_up_to(squared_distance_rows(x, start, stop), grid) for start, stop in row_blocks(x))
         # the n zeros of the diagonal are counted too, and every pair twice
         enough = xp.astype(below >= n + n * (n - 1) // 2, xp.int64 if x.dtype == xp.float64 else xp.int32)
         first = xp.maximum(xp.argmax(enough), xp.ones_like(xp.argmax(enough)))
         low, high = xp.take(grid, xp.reshape(first - 1, (1,)))[0], xp.take(grid, xp.reshape(first, (1,)))[0]
     return xp.sqrt(high)
+
+
+def _count_up_to(values: Array, grid: Array) -> Array:
+    """How many of `values` are at most each of the increasing `grid`."""
+    xp = namespace(values)
+    if is_numpy(values):  # sort no more than the bracket
+        inside = values[(values > grid[0]) & (values <= grid[-1])]
+        inside.sort()
+        return np.count_nonzero(values <= grid[0]) + np.searchsorted(inside, grid, side="right")
+    return xp.searchsorted(xp.sort(xp.reshape(values, (-1,))), grid, side="right")

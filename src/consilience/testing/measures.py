@@ -49,7 +49,7 @@ def variants(measure: type[Measure]) -> list[Measure]:
     """Return the measure with every combination of values of its choice and yes/no options that it accepts.
 
     >>> from consilience import measures
-    >>> [variant.label for variant in variants(measures()["procrustes"])][:2]
+    >>> [variant.label for variant in variants(measures()["procrustes"])[:2]]
     ['procrustes', 'procrustes(form=euclidean)']
     """
     hints = get_type_hints(measure)
