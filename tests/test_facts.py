@@ -10,6 +10,7 @@ from consilience.facts import (
     alignment_estimate,
     combinations,
     error_opposition,
+    first_selection,
     headline,
     interpolation_threshold,
     lowest_alignment,
@@ -20,6 +21,7 @@ from consilience.facts import (
     snr_steps,
     summary_table,
     theory_gap,
+    unfinished_sentence,
 )
 
 CKA = Selection("hidden1", "cka")
@@ -40,6 +42,22 @@ def test_headline_is_the_last_hidden_layer_of_the_first_measure():
     assert headline(ds) == ("hidden2", "cka")
     assert headline(ds.sel(layer=["output"])) == ("output", "cka")
     assert headline(ds.sel(measure=["output_correlation"])) == ("output", "output_correlation")
+
+
+def test_what_has_no_score_is_never_shown_first():
+    nowhere = fake_run()
+    nowhere["alignment"].loc[{"measure": "cka"}] = np.nan
+    assert headline(nowhere) == ("hidden2", "procrustes")
+    outputs = fake_run().sel(measure=["output_correlation", "cka"])
+    assert headline(outputs) == ("output", "output_correlation")
+    reordered = outputs.sel(layer=["output", "hidden1"])  # the last layer is not the one with a score
+    assert headline(reordered) == ("output", "output_correlation")
+    late = fake_run(axes=AXES)
+    late["alignment"][{"train.solver": 0}] = np.nan
+    assert first_selection(late) == Selection("hidden2", "cka", {"train.weight_decay": 0.0, "train.solver": "sgd"})
+    assert first_selection(late) in selections(late)
+    empty = fake_run(undone=[(i, j) for i in range(4) for j in range(10)])
+    assert first_selection(empty) == Selection("output", "cka")
 
 
 def test_selections_are_those_with_scores():
@@ -131,9 +149,12 @@ def test_the_threshold_at_the_edges_and_with_gaps():
     assert (everything.last_fitted, everything.first_unfitted) == (20000, None)
     assert gap.gaps == (30,)
     spoken = " ".join(selection_sentences(ds, CKA))
-    assert "At SNR 0.25 there is no n_train at which" in spoken
-    assert "lies beyond" in spoken
-    assert "(but not at 30)" in spoken
+    assert "fit their training set, lies below n_train = 10, the smallest measured, at SNR 0.25; " in spoken
+    assert "beyond n_train = 20000, the largest measured, at SNR 1; " in spoken
+    assert "between n_train = 800 and 1500 (though 30 is not fitted) at SNR 4; " in spoken
+    # the dip at 800 lies above every size that is fitted at SNR 0.25, and below the threshold at SNR 1
+    assert "Alignment is lowest above it, at n_train = 800" in spoken
+    assert "below it, at n_train = 800" in spoken
 
 
 def test_diverged_members_do_not_move_the_threshold():
@@ -178,17 +199,44 @@ def test_theory_gap():
 
 def test_sentences_say_what_was_built():
     ds = fake_run(theory=True, diverged=[(0, 5, 2), (1, 1, 1)], undone=[(2, 9)])
-    spoken = " ".join(sentences(ds, layer="hidden1"))
-    assert "At SNR 0.25 alignment is lowest at n_train = 800" in spoken
-    assert "a clear dip" in spoken
-    assert "At SNR 0.25, 1 and 4 at least half of the members fit their training set up to n_train = 800" in spoken
-    assert "the lowest alignment is there too" in spoken
-    assert "2 of 312 trainings diverged, in 2 of 40 cells" in spoken
-    assert "1 of 40 cells are not finished" in spoken
-    assert "Theory differs from measurement by 0.01" in spoken
-    assert "alignment rises in 28 (" in spoken
+    spoken = sentences(ds, layer="hidden1")
+    assert spoken[0] == "This run is not finished: 1 of 40 cells is still to come and missing here."
+    text = " ".join(spoken)
+    low = lowest_alignment(ds, layer="hidden1")[0]
+    assert "Clear dips in alignment, below both n_train = 10 and 20000: " in text
+    assert (
+        f"at SNR 0.25 to {low.score:.3f} ± {low.se:.3f} at n_train = 800 (by {low.below_first:.3f} ± "
+        f"{low.below_first_se:.3f} and {low.below_last:.3f} ± {low.below_last_se:.3f})"
+    ) in text
+    assert "lies between n_train = 800 and 1500 at SNR 0.25, 1 and 4; between n_train = 1500 and 3000 at SNR ∞" in text
+    assert "Alignment is lowest there too, as far as this grid can tell, at SNR 0.25, 1 and 4" in text
+    assert "2 of 312 trainings diverged, in 2 of 40 cells; they are left out" in text
+    assert "Theory differs from measurement by 0.01" in text
+    assert "alignment rises in 28 (" in text
     quiet = " ".join(sentences(fake_run(task="regression")))
     assert not any(word in quiet for word in ("Theory", "diverged", "not finished", "nan"))
+
+
+def test_one_is_singular():
+    ds = fake_run(snr=[1.0], n_train=[10, 100], diverged=[(0, 0, 1)], undone=[(0, 1)], theory=True)
+    spoken = " ".join(sentences(ds, layer="hidden1"))
+    assert "1 of 2 cells is still to come" in spoken
+    assert "1 of 8 trainings diverged, in 1 of 2 cells; it is left out" in spoken
+    assert "over 1 cell," in spoken
+    assert "Alignment was measured at n_train = 10 only: at SNR 1 0." in spoken
+    assert unfinished_sentence(fake_run(undone=[(0, 0), (1, 1)])).startswith(
+        "This run is not finished: 2 of 40 cells are"
+    )
+    assert unfinished_sentence(fake_run()) is None
+    assert "Clear dip in alignment" in " ".join(sentences(with_curve([0.9, 0.2, 0.9], member_sd=1e-3), layer="hidden1"))
+
+
+def test_a_finished_run_at_one_combination_takes_eight_sentences_at_most():
+    ds = fake_run(theory=True, diverged=[(0, 5, 2)])
+    for selection in selections(ds):
+        spoken = [*selection_sentences(ds, selection), *run_sentences(ds)]
+        assert 5 <= len(spoken) <= 8
+        assert max(map(len, spoken)) < 400
 
 
 def test_sentences_for_distances_and_axes():
@@ -196,25 +244,27 @@ def test_sentences_for_distances_and_axes():
     spoken = sentences(ds, layer="hidden1", measure="procrustes")
     assert spoken[0].startswith("train.weight_decay = 0, train.solver = adam: Averaged")
     assert "distance (larger is less aligned)" in spoken[0]
-    assert "(distance 1.0" in spoken[1]
-    assert "more than at n_train = 10" in spoken[1]
-    assert sum("at SNR 0.25, 0." in s or "Averaged" in s for s in spoken) == 4
+    low = lowest_alignment(ds, layer="hidden1", measure="procrustes")[0]
+    assert f"at SNR 0.25 to distance {low.score:.3f} ± {low.se:.3f} at n_train = 800 (by 0." in spoken[1]
+    assert sum("Averaged" in s for s in spoken) == 4
 
 
 def test_no_dip_is_not_spoken_of_as_one():
     ds = with_curve([0.1, 0.2, 0.3, 0.4], member_sd=0.001)
     spoken = " ".join(selection_sentences(ds, CKA))
-    assert "the smallest n_train measured: there is no dip" in spoken
-    assert "there too" not in spoken
-    noise = " ".join(selection_sentences(with_curve([0.5] * 6, member_sd=0.2, seed=4), CKA))
-    assert "a clear dip, also" not in noise
+    assert "No dip inside the range of n_train: at SNR 1 lowest at n_train = 10, the smallest measured" in spoken
+    assert "Alignment is lowest" not in spoken
+    noise = with_curve([0.5] * 6, member_sd=0.2, seed=1)
+    assert lowest_alignment(noise, layer="hidden1")[0].interior
+    assert "No clear dip: at SNR 1 lowest at" in " ".join(selection_sentences(noise, CKA))
 
 
 def test_nothing_finished():
     ds = fake_run(undone=[(i, j) for i in range(4) for j in range(10)])
     assert lowest_alignment(ds) == []
     assert interpolation_threshold(ds) == []
-    assert sentences(ds)[0].startswith("No alignment has been measured")
+    assert "40 of 40 cells are still to come" in sentences(ds)[0]
+    assert sentences(ds)[1].startswith("No alignment has been measured")
     assert len(summary_table(ds).rows) == 4
 
 
@@ -225,18 +275,32 @@ def test_run_sentences_are_silent_about_what_did_not_happen():
 def test_summary_table_agrees_with_the_facts():
     ds = fake_run(axes={"train.solver": ["adam", "sgd"]}, diverged=[(0, 0, 1)])
     table = summary_table(ds, layer="hidden1")
-    assert table.columns[:3] == ("SNR", "train.solver", "lowest at")
+    assert table.columns[:3] == ("SNR", "train.solver", "lowest n")
     assert len(table.rows) == 8
     assert all(len(row) == len(table.columns) for row in table.rows)
     first = dict(zip(table.columns, table.rows[0], strict=True))
     low = lowest_alignment(ds, layer="hidden1")[0]
-    assert first["lowest at"] == str(low.n_train)
-    assert first["there"] == f"{low.score:.3f} ± {low.se:.3f}"
+    assert first["lowest n"] == str(low.n_train)
+    assert first["score"] == f"{low.score:.2f}±{low.se:.2f}".replace("±0", "±")
+    ends = alignment_estimate(ds, Selection("hidden1", "cka", {"train.solver": "adam"})).mean[0, [0, -1]]
+    assert [first[key].split("±")[0] for key in ("at min n", "at max n")] == [f"{mean:.2f}" for mean in ends]
     assert (first["SNR"], first["train.solver"], first["diverged"]) == ("0.25", "adam", "1")
-    assert first["fitted up to"] == "800"
+    assert (first["dip"], first["fits to"]) == ("clear", "800")
     least = ds["test_error"].isel(snr=0).sel({"train.solver": "adam"}).mean("member")
-    assert first["least test error"] == f"{float(least.min()):.3f} (n = {int(least.idxmin())})"
+    assert first["min error"] == f"{float(least.min()):.2f}"
     assert table.rows[-1][0] == "∞"
+
+
+@pytest.mark.parametrize("measure", ["cka", "procrustes"])
+@pytest.mark.parametrize("scale", [1, -1])
+def test_the_summary_fits_into_eighty_columns(measure, scale):
+    ds = fake_run(task="regression", diverged=[(0, 0, 1)])
+    ds["alignment"] = scale * ds["alignment"]
+    ds["test_error"] = 1e-14 * ds["test_error"]
+    table = summary_table(ds, measure=measure)
+    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    assert sum(widths) + len(widths) - 1 <= 80
+    assert {row[7] for row in table.rows} == {"1.4e-15"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -46,7 +47,17 @@ def template(deep):
             "'squared-error'",
         ),
     ],
-    ids=["flip-only", "gaussian-only", "cross-entropy", "pool-size", "pool-factor", "pca", "no-images", "rank", "exact"],
+    ids=[
+        "flip-only",
+        "gaussian-only",
+        "cross-entropy",
+        "pool-size",
+        "pool-factor",
+        "pca",
+        "no-images",
+        "rank",
+        "exact",
+    ],
 )
 def test_what_the_data_do_not_allow_is_refused_before_training(base, changes, key, remedy):
     with pytest.raises(ConsilienceError) as caught:
@@ -180,7 +191,7 @@ def test_template_attributes_tell_study_and_data(deep, template):
 
 
 def mlp_parameters(*widths: int) -> int:
-    return sum(fan_in * fan_out + fan_out for fan_in, fan_out in zip(widths, widths[1:], strict=False))
+    return sum(fan_in * fan_out + fan_out for fan_in, fan_out in itertools.pairwise(widths))
 
 
 def test_parameters_of_networks_of_different_depth_are_counted(template):

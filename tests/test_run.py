@@ -33,7 +33,7 @@ import consilience
 from consilience import train
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan
-from consilience.registry import DegenerateWarning, get_measure
+from consilience.registry import get_measure
 from consilience.run import default_folder, estimate, run
 from consilience.store import open_run
 from consilience.study import Study
@@ -121,8 +121,9 @@ def test_default_folder_is_runs_slash_name(tmp_path, monkeypatch):
 def test_networks_without_noise_on_shared_inputs_are_the_same(finished):
     """The exact solution is unique: without noise all members are one network."""
     clean = finished["exact"].sel(snr=INF)
-    assert np.allclose(clean["alignment"].sel(measure=["cka", "output_correlation"], layer="output"), 1, atol=1e-9)
-    assert (clean["alignment"].sel(layer="output", snr=INF) if False else clean["train_loss"].std("member")).max() == 0
+    scores = clean["alignment"].sel(measure=["cka", "output_correlation"], layer="output")
+    np.testing.assert_allclose(scores.values, 1, rtol=ROUNDING)
+    assert (clean["test_loss"].std("member") < ROUNDING).all()  # of targets of variance 1
 
 
 def test_converged_means_that_the_training_set_is_fitted(finished):
@@ -166,13 +167,25 @@ def test_asymmetric_measures_are_averaged_over_both_directions(tmp_path, trained
 
 
 def test_layers_that_a_network_lacks_have_no_score(tmp_path):
-    ds = run(study(DESCENT, axes={"network": {"kind": ["linear", "mlp"], "hidden": [[2]]}}), tmp_path / "linear")
-    assert np.isfinite(ds["alignment"].sel(measure="cka")).all()
-    changes = {"network": {"kind": "mlp", "hidden": [2]}, "grid.snr": [1.0], "grid.n_train": [8]}
-    deep = run(study(DESCENT, changes, axes={"network.hidden": [[2], [2, 3]]}), tmp_path / "deep")
-    second = deep["alignment"].sel(layer="hidden_2", measure="procrustes" if False else "cka")
-    assert np.isnan(second.sel({"network.hidden": "[2]"})).all()
+    changes = {"network": {"kind": "mlp", "hidden": [4]}, "grid.snr": [1.0], "grid.n_train": [8], "train.steps": 32}
+    deep = run(study(DESCENT, changes, axes={"network.hidden": [[4], [4, 4]]}), tmp_path / "run")
+    scores = deep["alignment"].sel(measure="cka")
+    assert np.isnan(scores.sel({"network.hidden": "[4]", "layer": "hidden_2"})).all()
+    assert np.isfinite(scores.sel({"network.hidden": "[4, 4]"})).all()
+    assert np.isfinite(scores.sel(layer=["hidden_1", "output"])).all()
     assert deep["done"].all()
+    assert (deep["note"] == "").all()
+
+
+def test_measures_of_outputs_are_not_applied_to_hidden_layers(finished):
+    scores = finished["exact"]["alignment"].sel(measure="output_correlation")
+    assert np.isnan(scores.sel(layer="hidden_1")).all()
+    assert np.isfinite(scores.sel(layer="output")).all()
+
+
+@every_solver
+def test_run_without_missing_scores_has_no_notes(finished, base):
+    assert (finished[base["name"]]["note"] == "").all()
 
 
 # --- progress ---
@@ -254,8 +267,8 @@ def test_cell_does_not_depend_on_the_rest_of_the_grid(tmp_path, finished):
 
 def test_another_seed_gives_other_results(tmp_path, finished):
     other = run(study(EXACT, {"seed": 1}), tmp_path / "run")
-    finite = np.isfinite(other["test_error"].sel(snr=[0.5, 2.0]))
-    assert (other["test_error"].sel(snr=[0.5, 2.0]) != finished["exact"]["test_error"].sel(snr=[0.5, 2.0])).where(finite).all()
+    noisy = {"snr": [0.5, 2.0]}
+    assert (other["test_error"].sel(noisy) != finished["exact"]["test_error"].sel(noisy)).all()
 
 
 # --- kill -9 ---
@@ -312,8 +325,7 @@ def test_command_killed_at_random_moments_resumes_bit_identical(tmp_path):
     for _ in range(2):
         assert killed_at_random(path, folder, moments.uniform(0, 0.3))
         before = done_files(folder)
-        assert 0 < open_run(folder)["done"].sum() < 144
-        open_run(folder)
+        assert 0 < open_run(folder)["done"].sum() < open_run(folder)["done"].size
     resumed = run(Study.load(path), folder)
     assert before.items() <= done_files(folder).items(), "a finished cell was written again"
     assert_same_bits(resumed, run(Study.load(path), tmp_path / "whole"))
@@ -332,6 +344,8 @@ def test_diverged_members_are_excluded_recorded_and_touch_no_other_cell(tmp_path
     assert not lost["converged"].any()
     for name in ("alignment", "train_loss", "train_error", "test_loss", "test_error"):
         assert np.isnan(lost[name]).all()
+    for note in lost["note"].values.ravel():
+        assert [line.partition(" diverged")[0] for line in note.splitlines()] == ["member 0", "member 1", "member 2"]
     assert_same_bits(kept, finished["descent"])
 
 
@@ -356,8 +370,11 @@ def test_one_diverged_member_leaves_the_pairs_of_the_others(tmp_path, monkeypatc
     np.testing.assert_array_equal(ds["test_error"].sel(member=[0, 2]), whole["test_error"].sel(member=[0, 2]))
     assert (ds["diverged_at"].sel(member=1) >= 0).all()
     assert (ds["diverged_at"].sel(member=[0, 2]) == -1).all()
+    assert all("member 1" in note for note in ds["note"].values.ravel())
     if how == "loss":
         assert (ds["diverged_at"].sel(member=1) == 7).all()
+    else:
+        assert not any("step 0" in note for note in ds["note"].values.ravel()), "the loss was finite throughout"
 
 
 def test_cell_with_one_member_left_has_no_score(tmp_path, monkeypatch):
@@ -368,33 +385,49 @@ def test_cell_with_one_member_left_has_no_score(tmp_path, monkeypatch):
     assert np.isfinite(ds["test_error"].sel(member=1)).all()
 
 
-def test_dead_layer_of_one_member_warns_and_leaves_the_others(tmp_path, monkeypatch):
+def test_dead_layer_of_one_member_is_noted_and_leaves_the_others(tmp_path, monkeypatch):
     def kill(result):
         layers = {name: np.array(values) for name, values in result.layers.items()}
         layers["hidden_1"][1] = 0.25
         return result._replace(layers=layers)
 
     altered(monkeypatch, kill)
-    with pytest.warns(DegenerateWarning, match="hidden_1"):
-        ds = run(study(DESCENT, {"measure.measures": ["cka"]}), tmp_path / "run")
+    ds = run(study(EXACT), tmp_path / "run")
     hidden = ds["alignment"].sel(layer="hidden_1", measure="cka")
     assert np.isnan(hidden.sel(pair=[0, 2])).all()
     assert np.isfinite(hidden.sel(pair=1)).all()
     assert np.isfinite(ds["alignment"].sel(layer="output")).all()
     assert (ds["diverged_at"] == -1).all()
+    for note in ds["note"].values.ravel():
+        (line,) = [line for line in note.splitlines() if ", cka:" in line]
+        assert line.startswith("hidden_1, cka: ")
+        assert "member 1" in line
 
 
-def test_layer_that_is_dead_in_all_members_warns_and_has_no_score(tmp_path, monkeypatch):
+def test_layer_that_is_dead_in_all_members_is_noted_and_has_no_score(tmp_path, monkeypatch):
     def kill(result):
         return result._replace(layers={name: np.zeros_like(values) for name, values in result.layers.items()})
 
     altered(monkeypatch, kill)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ds = run(study(EXACT), tmp_path / "run")
-    assert {warning.category for warning in caught} == {DegenerateWarning}
-    assert np.isnan(ds["alignment"].sel(measure="cka")).all()
+    ds = run(study(EXACT, {"measure.measures": ["cka"]}), tmp_path / "run")
+    assert np.isnan(ds["alignment"]).all()
     assert ds["done"].all()
+    for note in ds["note"].values.ravel():
+        assert {line.partition(", ")[0] for line in note.splitlines()} == {"hidden_1", "output"}
+        assert all(f"member {member}" in note for member in range(3))
+
+
+def test_other_warnings_of_a_measure_are_not_taken_for_notes(tmp_path, monkeypatch):
+    original = consilience.run.pairwise
+
+    def warning(*args, **options):
+        warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+        return original(*args, **options)
+
+    monkeypatch.setattr("consilience.run.pairwise", warning)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        ds = run(study(EXACT, {"grid.snr": [1.0], "grid.n_train": [8]}), tmp_path / "run")
+    assert "overflow" not in str(ds["note"].values)
 
 
 # --- nothing is written on an error ---
@@ -430,6 +463,25 @@ def test_nothing_is_written_when_the_directory_holds_another_study(tmp_path):
     assert contents(tmp_path / "run") == before
 
 
+def test_resume_on_changed_data_is_refused(tmp_path):
+    """A study names its file; the run remembers what was in it."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "samples.npz"
+    of_file = Study(**tables(EXACT) | {"data": {"source": "file", "path": str(path), "n_test": 9, "n_probe": 9}})
+
+    def write():
+        np.savez(path, X=rng.standard_normal((60, 5)), y=rng.standard_normal((60, 2)))
+
+    write()
+    with pytest.raises(KeyboardInterrupt):
+        run(of_file, tmp_path / "run", progress=interrupt_after(4))
+    before = contents(tmp_path / "run" / "results.zarr")
+    write()
+    with pytest.raises(ConsilienceError, match="data have changed"):
+        run(of_file, tmp_path / "run")
+    assert contents(tmp_path / "run" / "results.zarr") == before
+
+
 # --- provenance ---
 
 
@@ -463,16 +515,25 @@ def test_interrupted_process_leaves_its_entry(tmp_path):
 # --- estimates ---
 
 
+def test_estimate_counts_every_network_and_every_cell(monkeypatch):
+    """With the time of one network given, what is left is the time of the measures."""
+    of = study(DESCENT, {"measure.measures": ["cka"]}, axes={"train.learning_rate": [0.01, 0.05]})
+    monkeypatch.setattr(train, "seconds_per_network", lambda *_, **__: 1000.0)
+    found = estimate(Plan(of))
+    networks = 2 * 9 * 3
+    assert found.networks == networks
+    assert 1000 * networks < found.seconds < 1001 * networks
+    assert psutil.Process().memory_info().rss / 2 < found.memory_bytes < psutil.Process().memory_info().rss + 2**30
+
+
 def test_estimate_is_near_what_a_run_takes(tmp_path):
-    """Within a factor of 10, a machine shared with others included: training alone, measured between cells."""
+    """Within a factor of 30, since tests may share the machine: training and measuring, timed between cells."""
     longer = study(DESCENT, {"train.steps": 6400, "measure.measures": ["cka"]})
     moments = []
     found = estimate(Plan(longer))
     run(longer, tmp_path / "run", progress=lambda done, total: moments.append(time.perf_counter()))
     taken = (moments[-1] - moments[1]) * 9 / 8
-    assert found.networks == 27
-    assert taken / 10 < found.seconds < taken * 10
-    assert psutil.Process().memory_info().rss / 2 < found.memory_bytes < psutil.Process().memory_info().rss + 2**30
+    assert taken / 30 < found.seconds < taken * 30
 
 
 def test_estimate_grows_with_the_study():

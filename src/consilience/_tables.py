@@ -7,11 +7,12 @@ is defined, so a new source or network needs nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from consilience._catalogue import Catalogue, suggestion
 from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
@@ -32,21 +33,21 @@ class Table(BaseModel):
 def tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[str] = ()) -> Raw:
     """Turn ``{tag: name, option: …, common: …}`` into ``{tag: the registered thing with its options, common: …}``."""
     if not isinstance(raw, Mapping):
-        raise ConsilienceError(f"{raw!r}: give a table with the key {tag!r}; {suggestion('', catalogue)}")
+        raise ValueError(f"give a table with the key {tag!r}; {suggestion('', catalogue)}")
     table: Raw = dict(raw)
     name = table.pop(tag, None)
-    if name is None:
-        raise ConsilienceError(f"{tag} is missing; {suggestion('', catalogue)}")
-    if not isinstance(name, str):
-        return {tag: name, **table}
     rest = {key: table.pop(key) for key in common if key in table}
+    if isinstance(name, tuple(catalogue.values())):
+        return {tag: name, **rest, **table}
+    if not isinstance(name, str) or name not in catalogue:
+        said = f"unknown {catalogue.kind}" if isinstance(name, str) else f"give the name of a {catalogue.kind}"
+        raise ConsilienceError(f"{tag} = {name!r}: {said}; {suggestion(str(name), catalogue)}")
     kind: Any = catalogue[name]
-    unknown = [key for key in table if key not in {field.name for field in fields(kind)}]
-    if unknown:
-        valid = [field.name for field in fields(kind)] + list(common) + [tag]
-        raise ConsilienceError(
-            f"{unknown[0]} = {table[unknown[0]]!r}: not an option of {name!r}; {suggestion(unknown[0], valid)}"
-        )
+    valid = [field.name for field in fields(kind)]
+    for key, value in table.items():
+        if key not in valid:
+            hint = suggestion(key, [*valid, *common, tag])
+            raise ConsilienceError(f"{key} = {value!r}: not an option of {name!r}; {hint}")
     return {tag: TypeAdapter(kind).validate_python(table), **rest}
 
 
@@ -87,41 +88,48 @@ class Noise(Table):
 
 
 def _distinct(values: Any) -> Any:
-    """Check a list of grid values; a single value stands for a list of one."""
-    if not isinstance(values, list | tuple):
-        return (values,)
-    if not values:
-        raise ConsilienceError("the list is empty; give at least one value")
-    if len(set(values)) < len(values):
-        raise ConsilienceError(f"{list(values)}: a value occurs twice; give each once")
-    return tuple(values)
+    """Refuse an empty list, and one with a value twice; leave other types to the field."""
+    if isinstance(values, list | tuple):
+        if not values:
+            raise ValueError("the list is empty; give at least one value")
+        if any(value in values[:i] for i, value in enumerate(values)):
+            raise ValueError("a value occurs twice; give each once")
+    return values
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+_AXIS_TABLES = ("data", "noise", "network", "train")
 
 
 class Grid(Table):
     """The ``[grid]`` table: SNR × n_train × any further dotted keys, and the members trained at each cell."""
 
-    snr: Annotated[tuple[float, ...], BeforeValidator(_distinct)]
+    snr: Annotated[tuple[Number, ...], BeforeValidator(_distinct)]
     n_train: Annotated[tuple[int, ...], BeforeValidator(_distinct)]
     members: int = Field(default=8, ge=2)
-    axes: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_distinct)]] = Field(default_factory=dict)
+    axes: Mapping[str, Annotated[tuple[Any, ...], BeforeValidator(_distinct)]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, raw: Any) -> Raw:
         """Keys beside snr, n_train and members are axes: dotted, quoted or as nested tables."""
+        if not isinstance(raw, Mapping):
+            raise ValueError("give a table with snr, n_train and members")
         table = dict(raw)
         own = {key: table.pop(key) for key in ("snr", "n_train", "members") if key in table}
-        axes = dict(table.pop("axes", {})) | _flatten(table)
-        for key, values in axes.items():
-            if "." not in key and key != "seed":
-                raise ConsilienceError(
-                    f"{key} = {values!r}: not an option of the grid; {suggestion(key, ['snr', 'n_train', 'members'])} "
-                    f'A further axis is a dotted key with a list of values, like "train.weight_decay" = [0, 1e-4]'
-                )
-            if not isinstance(values, list | tuple):
-                raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
-        frozen = {key: tuple(_frozen(value) for value in values) for key, values in axes.items()}
-        return {**own, "axes": frozen}
+        axes: Raw = {}
+        for key, values in [*_flatten(table.pop("axes", {})), *_flatten(table)]:
+            if key in axes:
+                raise ConsilienceError(f"{key} = {values!r}: this axis is given twice; give it once")
+            _check_axis(key, values)
+            axes[key] = tuple(_frozen(value) for value in values)
+        return {**own, "axes": axes}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -135,6 +143,7 @@ class Grid(Table):
                 raise ConsilienceError(f"n_train = {n_train}: at least one training sample is needed")
         object.__setattr__(self, "snr", tuple(sorted(self.snr)))
         object.__setattr__(self, "n_train", tuple(sorted(self.n_train)))
+        object.__setattr__(self, "axes", MappingProxyType(dict(self.axes)))
         return self
 
     def raw(self) -> Raw:
@@ -149,11 +158,27 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Raw:
-    flat: Raw = {}
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _check_axis(key: str, values: Any) -> None:
+    """Refuse what cannot be a further axis of the grid; whether its values are valid is seen when they are set."""
+    table = key.partition(".")[0]
+    if "." not in key and key != "seed":
+        hint = suggestion(key, ["snr", "n_train", "members", "seed"])
+        raise ConsilienceError(
+            f"{key} = {values!r}: not an option of the grid; {hint} A further axis is a dotted key with a list of "
+            f'values, like "train.weight_decay" = [0, 1e-4]'
+        )
+    if key != "seed" and table not in _AXIS_TABLES:
+        raise ConsilienceError(f"{key} = {values!r}: cannot be an axis of the grid; {suggestion(table, _AXIS_TABLES)}")
+    if not isinstance(values, list | tuple):
+        raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
 
 
 def _measure(raw: Any) -> Measure:
@@ -161,18 +186,27 @@ def _measure(raw: Any) -> Measure:
         return raw
     if isinstance(raw, str):
         return get_measure(raw)
-    if not (isinstance(raw, Mapping) and "name" in raw):
-        raise ConsilienceError(f"{raw!r}: give a measure's name, or a table with its name and options")
-    options = dict(raw)
-    return get_measure(options.pop("name"), **options)
+    options = dict(raw) if isinstance(raw, Mapping) else {}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError("give a measure's name, or a table with its name and options")
+    return get_measure(name, **options)
+
+
+def _distinct_measures(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
+    labels = [measure.label for measure in measures]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"{label} occurs twice; give each measure once")
+    return measures
 
 
 class Measures(Table):
     """The ``[measure]`` table: names, or tables of a name and options, of registered measures."""
 
-    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = Field(
-        default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1
-    )
+    measures: Annotated[
+        tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)
+    ] = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
 
     def raw(self) -> Raw:
         """Return the table as written in TOML; options at their defaults are left out."""

@@ -79,7 +79,8 @@ def _is_linear_cka(measure: Measure) -> bool:
 def _estimate(splits: Splits) -> LinearTruth:
     """Estimate spectrum and best linear map from the training pool by least squares.
 
-    The misfit is the residual variance with the degrees of freedom of the fit taken off.
+    The misfit is the residual variance with the degrees of freedom of the fit taken off, and the map is scaled to
+    the variance that remains.
     """
     x, y = np.asarray(splits.train_x, np.float64), np.asarray(splits.train_y, np.float64)
     eigenvalues, basis = scipy.linalg.eigh(x.T @ x / len(x))
@@ -87,9 +88,12 @@ def _estimate(splits: Splits) -> LinearTruth:
     kept = eigenvalues > x.shape[1] * np.finfo(np.float64).eps * eigenvalues[-1]
     beta = np.zeros((y.shape[1], x.shape[1]))
     beta[:, kept] = (scores[:, kept].T @ y / (len(x) * eigenvalues[kept, None])).T
-    residual = y - scores @ beta.T
-    misfit = float((residual**2).sum() / (max(1, len(x) - kept.sum()) * y.shape[1]))
-    return LinearTruth(eigenvalues=np.where(kept, eigenvalues, 0.0), beta=beta, misfit=misfit)
+    fitted = scores @ beta.T
+    misfit = ((y - fitted) ** 2).sum(axis=0) / max(1, len(x) - kept.sum())  # (outputs,)
+    # Least squares fits the misfit too: the signal is what the misfit leaves of the targets' variance.
+    signal, found = np.maximum(0.0, y.var(axis=0) - misfit), fitted.var(axis=0)
+    beta *= np.sqrt(np.divide(signal, found, out=np.zeros_like(found), where=found > 0))[:, None]
+    return LinearTruth(np.where(kept, eigenvalues, 0.0), beta, float(misfit.mean()))
 
 
 def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:

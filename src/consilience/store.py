@@ -77,12 +77,36 @@ def open_run(path: str | Path) -> xr.Dataset:
     Raises
     ------
     ConsilienceError
-        When `path` is not a run directory.
+        When `path` is not a run directory, or files of a finished cell are lost or damaged.
     """
     folder = Path(path)
     if not (folder / _RESULTS / "zarr.json").is_file():
         raise ConsilienceError(f"{folder}: not a run directory (it has no {_RESULTS}); `consilience run` makes one")
-    return xr.open_zarr(folder / _RESULTS, consolidated=False).load()
+    try:
+        dataset = xr.open_zarr(folder / _RESULTS, consolidated=False).load()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ConsilienceError(f"{folder}: results cannot be read, a file is damaged ({error}); {_REPAIR}") from error
+    _check_complete(folder, dataset)
+    return dataset
+
+
+_REPAIR = "remove the run directory and run the study again"
+
+
+def _check_complete(folder: Path, dataset: xr.Dataset) -> None:
+    """Refuse a run with lost files: Zarr would give fill values in their place, as if they had been measured."""
+    group = zarr.open_group(folder / _RESULTS, mode="r")
+    lost = [name for name in _VARIABLES if name not in dataset]
+    if lost:
+        raise ConsilienceError(f"{folder}: the results have no variable {lost[0]!r}, a file is lost; {_REPAIR}")
+    done = int(dataset["done"].sum())
+    for name in _VARIABLES:
+        array: Any = group[name]
+        if array.nchunks_initialized < done:
+            raise ConsilienceError(
+                f"{folder}: {name} is there for {array.nchunks_initialized} cells and {done} are done, a file is lost; "
+                f"{_REPAIR}"
+            )
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -116,12 +140,13 @@ class RunStore:
         ConsilienceError
             Naming the directory and the first key in which the studies differ.
         """
-        if not folder.exists() or (folder.is_dir() and set(os.listdir(folder)) <= {_LOCK}):
-            return
-        if not folder.is_dir():
-            raise ConsilienceError(f"out = {folder}: is a file; give a directory")
+        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not above.is_dir():
+            raise ConsilienceError(f"out = {folder}: {above} is a file; give another directory")
         if not (folder / _STUDY).is_file():
-            raise ConsilienceError(f"out = {folder}: holds something else than a run; give another directory")
+            if not _unfinished_layout(folder):
+                raise ConsilienceError(f"out = {folder}: holds something else than a run; give another directory")
+            return
         difference = _difference(Study.load(folder / _STUDY).tables(), study.tables())
         if difference:
             raise ConsilienceError(
@@ -158,8 +183,10 @@ class RunStore:
             cell_dims = ("snr", "n_train", *json.loads(template.attrs["axes"]))
             for name, (further, dtype, fill) in _VARIABLES.items():
                 further_sizes = tuple(template.sizes[dim] for dim in further)
+                # Chunks are written even where they equal the fill value, so that a lost one is noticed.
                 group.create_array(
                     name,
+                    config={"write_empty_chunks": True},
                     shape=tuple(template.sizes[dim] for dim in cell_dims) + further_sizes,
                     chunks=(1,) * len(cell_dims) + further_sizes,
                     dtype=dtype,
@@ -168,6 +195,12 @@ class RunStore:
                 )
             write_atomically(self.folder / _STUDY, self.study.toml())
         self._group = zarr.open_group(path)
+        before, now = (json.loads(attributes["data"]) for attributes in (self._group.attrs, template.attrs))
+        if before != now:
+            raise ConsilienceError(
+                f"out = {self.folder}: the data have changed since this run began ({_difference(before, now)}); "
+                f"give another directory"
+            )
 
     def missing(self) -> list[Cell]:
         """Return the cells that are not done, in order."""
@@ -184,10 +217,21 @@ class RunStore:
     def record(self, session: Mapping[str, Any]) -> None:
         """Append one process's times and environment to the provenance."""
         path = self.folder / _PROVENANCE
-        sessions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        try:
+            sessions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        except json.JSONDecodeError as error:
+            raise ConsilienceError(f"{path}: damaged ({error}); the results are complete, remove this file") from None
         sessions.append(dict(session))
         write_atomically(path, json.dumps(sessions, indent=2))
         self._group.attrs["wall_seconds"] = sum(entry["wall_seconds"] for entry in sessions)
+
+
+def _unfinished_layout(folder: Path) -> bool:
+    """Whether a directory is new, or what a process killed in `RunStore.create` left: no cell in it is done."""
+    if not folder.exists():
+        return True
+    foreign = [name for name in os.listdir(folder) if not name.startswith((_LOCK, _RESULTS, f".{_STUDY}."))]
+    return not foreign and not (folder / _RESULTS / "done" / "c").exists()
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from consilience._catalogue import suggestion
+from consilience._messages import one_line
 from consilience._tables import Data, Grid, Measures, Noise, Raw, Table, tagged
 from consilience.errors import ConsilienceError
 from consilience.train import NETWORKS, Linear, NetworkOptions, TrainOptions
@@ -74,7 +74,7 @@ class Study(Table):
         try:
             super().__init__(**tables)
         except ValidationError as error:
-            raise ConsilienceError(_one_line(error)) from None
+            raise ConsilienceError(one_line(error, valid=_keys_beside(error))) from None
 
     @classmethod
     def load(cls, path_or_name: str | Path, **overrides: Any) -> Study:
@@ -109,6 +109,10 @@ class Study(Table):
             if values:
                 self.at(values)
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as tables: what a study holds is read-only, which pickle cannot restore."""
+        return _from_tables, (self.tables(),)
 
     def _axis_points(self) -> Iterator[Raw]:
         for values in itertools.product(*self.grid.axes.values()):
@@ -155,7 +159,7 @@ class Study(Table):
             "grid": self.grid.raw(),
             "measure": self.measure.raw(),
         }
-        return _without_none(tables)
+        return _plain(tables)
 
     def toml(self) -> str:
         """Return the resolved study as TOML text."""
@@ -166,6 +170,10 @@ class Study(Table):
         from consilience.run import run
 
         return run(self, out, **options)
+
+
+def _from_tables(tables: Raw) -> Study:
+    return Study(**tables)
 
 
 def _hash(study: Study, snr: float, n_train: int) -> str:
@@ -185,11 +193,21 @@ def _hash(study: Study, snr: float, n_train: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_none(value: Any) -> Any:
-    """Drop unset options, which TOML cannot write, and turn tuples into lists."""
+def _keys_beside(error: ValidationError) -> list[str]:
+    """Return the valid keys of the table that the first error lies in."""
+    table = error.errors()[0]["loc"][0] if len(error.errors()[0]["loc"]) > 1 else None
+    if table == "train":
+        return [field.name for field in fields(TrainOptions)]
+    return list({"data": Data, "noise": Noise, "grid": Grid, "measure": Measures}.get(str(table), Study).model_fields)
+
+
+def _plain(value: Any) -> Any:
+    """Turn options into what TOML can write: lists for tuples, text for paths, nothing for what is not set."""
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
@@ -199,8 +217,10 @@ def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
         table, _, key = dotted.partition(".")
         if not key:
             result[table] = value
+        elif isinstance(result.setdefault(table, {}), dict):
+            result[table][key] = value
         else:
-            result.setdefault(table, {})[key] = value
+            raise ConsilienceError(f"{dotted} = {value!r}: {table} is a single value and not a table; set it as such")
     return result
 
 
@@ -221,34 +241,3 @@ def _read_toml(path_or_name: str | Path) -> Raw:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConsilienceError(f"study file {path}: not valid TOML: {error}") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    """Return the first problem as ``key = value: what is wrong``."""
-    problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    cause = problem.get("ctx", {}).get("error")
-    if isinstance(cause, ConsilienceError):
-        # The message begins with the option itself: put the tables that lead to it in front.
-        leading = ".".join(part for part in location if not part.isdigit())
-        return str(cause) if not leading or str(cause).startswith(leading) else f"{leading}.{cause}"
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        valid = _fields_at(location[:-1])
-        return f"{key} = {problem['input']!r}: unknown key; {suggestion(location[-1], valid)}"
-    if problem["type"] in ("missing", "missing_argument"):
-        return f"{key}: missing; every study needs it"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    value = problem["input"]
-    shown = "inf" if isinstance(value, float) and math.isinf(value) else repr(value)
-    return f"{key} = {shown}: {message}"
-
-
-def _fields_at(location: list[str]) -> list[str]:
-    tables: dict[str, type] = {"data": Data, "noise": Noise, "grid": Grid, "measure": Measures}
-    if not location:
-        return list(Study.model_fields)
-    if location[0] == "train":
-        return [field.name for field in fields(TrainOptions)]
-    table = tables.get(location[0])
-    return list(table.model_fields) if table is not None and issubclass(table, BaseModel) else []

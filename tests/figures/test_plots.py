@@ -12,6 +12,7 @@ from consilience.errors import MissingDependencyError
 from consilience.facts import Selection
 from consilience.figures import (
     alignment_curve_data,
+    errors_data,
     plot_alignment_curve,
     plot_errors,
     plot_generalization,
@@ -65,6 +66,51 @@ def test_alignment_curve_draws_its_data():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "SNR ∞", "SNR 4", "SNR 1", "SNR 0.25", "theory",
     ]  # fmt: skip
+
+
+def test_test_and_training_error_share_the_axes():
+    ds = fake_run(theory=True)
+    ds["predicted_error"] = ds["predicted_error"] + 0.01
+    ax = plot_errors(ds, ax=axes())
+    data = errors_data(ds)
+    assert ax.get_yscale() == "linear"
+    for snr, colour in snr_colours(ds["snr"].values).items():
+        rows = data[data["snr"] == snr]
+        test, train = rows[rows["set"] == "test"], rows[rows["set"] == "train"]
+        lines = {tuple(line.get_ydata()): line for line in ax.lines if line.get_color() == colour}
+        assert lines[tuple(test["mean"])].get_linestyle() == "-"
+        assert lines[tuple(train["mean"])].get_linestyle() == "--"
+        assert lines[tuple(test["predicted"])].get_linestyle() == "--"
+    assert [text.get_text() for text in ax.get_legend().get_texts()][4:] == ["test", "train", "theory (test)"]
+    handles = ax.get_legend().get_lines()[4:]
+    assert len({handle._unscaled_dash_pattern for handle in handles}) == 3
+
+
+def test_errors_of_a_regression_are_logarithmic_with_a_floor():
+    ds = fake_run(task="regression")
+    ds["test_error"][{"n_train": 9}] = 1e-20
+    ds["test_error"][{"n_train": 5}] *= 1e4
+    ax = plot_errors(ds, ax=axes())
+    ax.figure.canvas.draw()
+    assert ax.get_yscale() == "log"
+    heights = [y for line in ax.lines if len(line.get_xdata()) == 10 for y in line.get_ydata()]
+    assert min(heights) == 1e-3
+    assert max(heights) == pytest.approx(float(ds["test_error"].mean("member").max()))
+    assert {"≤ 0.001", "1", "1000"} <= {text.get_text() for text in ax.get_yticklabels()}
+    other = plot_generalization(ds, CKA, ax=axes())
+    assert other.get_xscale() == "log"
+    assert min(x for line in other.lines for x in line.get_xdata()) == 1e-3
+    assert plot_generalization(fake_run(), CKA, ax=axes()).get_xscale() == "linear"
+
+
+def test_sizes_are_plain_numbers():
+    for plot in (plot_errors, plot_alignment_curve):
+        ax = plot(fake_run(), ax=axes())
+        ax.figure.canvas.draw()
+        assert {"10", "1000", "10000"} <= {text.get_text() for text in ax.get_xticklabels()}
+        narrow = plot(fake_run(n_train=[20, 50, 80]), ax=axes())
+        narrow.figure.canvas.draw()
+        assert {"20", "50"} <= {text.get_text() for text in narrow.get_xticklabels(minor=True)}
 
 
 def test_distances_are_labelled_and_reversed():

@@ -16,7 +16,7 @@ ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-CHARTS = ("alignment", "heat", "test_error", "train_error", "generalization")
+CHARTS = ("alignment", "heat", "errors", "generalization")
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +127,76 @@ def test_theory_appears_where_it_speaks(page):
     page.select_option("select[data-choice='0']", "hidden1")
     page.wait_for_selector("#theory svg g.mark-symbol path", state="visible")
     assert marks(page, "theory") >= 39
-    dashed = page.locator("#alignment svg g.mark-line path[stroke-dasharray]")
-    assert dashed.count() == 4
+    dotted = page.locator("#alignment svg g.mark-line path[stroke-dasharray]")
+    assert dotted.count() == 4
     page.select_option("select[data-choice='1']", "procrustes")
     page.wait_for_selector("#no-theory", state="visible")
 
 
+def options(page, index):
+    return page.locator(f"select[data-choice='{index}'] option").all_inner_texts()
+
+
 def test_a_measure_of_the_output_alone_moves_the_layer_with_it(page):
+    # hidden layers have no score by this measure, so that combination is not on offer
+    assert options(page, 1) == ["cka", "procrustes", "output_correlation → output"]
     page.select_option("select[data-choice='1']", "output_correlation")
     page.wait_for_function("document.querySelector('#seen').innerText.includes('output_correlation')")
     assert page.locator("select[data-choice='0']").input_value() == "output"
+    assert options(page, 0) == ["hidden1 → cka", "hidden2 → cka", "output"]
+    page.select_option("select[data-choice='0']", "hidden1")
+    page.wait_for_function("document.querySelector('#seen').innerText.includes('at hidden1 by cka')")
+    assert options(page, 0) == ["hidden1", "hidden2", "output"]
+    assert page.locator("select[data-choice='1']").input_value() == "cka"
+
+
+def strokes(page, chart):
+    """Dashes of the lines of a chart, and how many lines have them."""
+    found = page.eval_on_selector_all(
+        f"#{chart} svg g.mark-line path", "all => all.map(p => p.getAttribute('stroke-dasharray') || '1,0')"
+    )
+    return {dash: found.count(dash) for dash in found}
+
+
+def test_the_errors_are_in_one_chart(page):
+    # full: test; dashed: training; dotted: theory; a line of each for every SNR
+    assert sorted(strokes(page, "errors").values()) == [4, 4, 4]
+    assert "theory (test)" in page.locator("#errors svg").text_content()
+    point = page.locator("#errors svg g.role-mark.mark-symbol path").last
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible", timeout=5000)
+    words = tooltip.inner_text()
+    assert "test error" in words
+    assert "training error" in words
+    assert words.count("± standard error") == 2
+    page.wait_for_selector("#errors svg g.mark-line path[opacity='0.12']", state="attached")
+    assert page.locator("#errors svg g.mark-line path[opacity='0.12']").count() == 9
+
+
+def test_sizes_are_plain_numbers(page):
+    for chart in ("alignment", "errors"):
+        labels = page.locator(f"#{chart} svg g.role-axis-label text").all_text_contents()
+        assert {"10", "20000"} <= set(labels)
+        assert not [label for label in labels if label.endswith("k")]
+
+
+def test_errors_of_a_regression_are_drawn_down_to_the_floor(browser, tmp_path):
+    ds = fake_run(task="regression")
+    ds["test_error"][{"n_train": 5}] *= 1e4
+    opened = browser.new_page(viewport={"width": 900, "height": 900})
+    opened.goto(write_report(ds, tmp_path / "r.html").as_uri())
+    opened.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+    for chart in ("errors", "generalization"):
+        labels = opened.locator(f"#{chart} svg g.role-axis-label text").all_text_contents()
+        assert {"1", "10", "100", "1000"} <= set(labels)
+        assert ("≤ 0.001" in labels) == (chart == "errors")  # training errors are zero, test errors are not
+    assert opened.eval_on_selector_all(
+        "#errors svg path, #generalization svg path",
+        "all => all.every(p => !/NaN|Infinity/.test(p.getAttribute('d')))",
+    )
+    opened.close()
 
 
 def test_a_chip_holds_one_snr_in_focus(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_every_section_is_there(page):
         assert words in parsed.text
     assert STUDY in parsed.text
     ids = {attrs.get("id") for _, attrs in parsed.tags}
-    charts = {"alignment", "heat", "test_error", "train_error", "generalization", "theory"}
+    charts = {"alignment", "heat", "errors", "generalization", "theory"}
     assert charts <= ids
     assert set(json.loads(parsed.scripts["chart-specs"])) == charts
 
@@ -171,13 +172,88 @@ def test_theory_chart_only_when_theory_speaks(tmp_path):
     assert "none: the network is not linear" in parsed.text
 
 
-def test_specs_compile_to_vega():
+@cache
+def specs(**options):
+    known = {"error_label": "fraction", "theory": True, "error_theory": True, "error_floor": None}
+    return chart_specs(["1", "∞"], n_train=[10, 20], **{**known, **options})
+
+
+@pytest.mark.parametrize("error_floor", [None, 1e-3])
+def test_specs_compile_to_vega(error_floor):
     import vl_convert
 
-    specs = chart_specs(["1", "∞"], n_train=[10, 20], error_label="misclassified fraction", theory=True)
-    for spec in specs.values():
+    for spec in specs(error_floor=error_floor).values():
         vega = vl_convert.vegalite_to_vega(spec)
         assert {"focus", "score", "distance"} <= {signal["name"] for signal in vega["signals"]}
+
+
+def lines_of(spec):
+    return {layer["encoding"]["y"]["field"]: layer for layer in spec["layer"] if layer["mark"]["type"] == "line"}
+
+
+def test_training_and_test_error_share_a_chart():
+    chart = specs()["errors"]
+    lines = lines_of(chart)
+    assert list(lines) == ["test_drawn", "train_drawn", "predicted_drawn"]
+    scales = [line["encoding"]["strokeDash"]["scale"] for line in lines.values()]
+    assert scales[0]["domain"] == ["test", "training", "theory (test)"]
+    full, dashed, dotted = scales[0]["range"]
+    assert full[1] == 0
+    assert dashed[1] > 0
+    assert dotted[0] < dashed[0]
+    assert {line["encoding"]["y"]["scale"].get("type") for line in lines.values()} == {None}
+    assert "predicted_drawn" not in lines_of(specs(error_theory=False)["errors"])
+
+
+def test_errors_of_a_regression_are_on_a_logarithmic_axis_with_a_floor():
+    charts = specs(error_floor=1e-3)
+    encodings = [line["encoding"]["y"] for line in lines_of(charts["errors"]).values()]
+    encodings.append(charts["generalization"]["layer"][0]["encoding"]["x"])
+    for encoding in encodings:
+        assert encoding["scale"]["type"] == "log"
+        assert encoding["axis"]["values"][0] == 1e-3
+    calculated = [step.get("calculate") for layer in charts["errors"]["layer"] for step in layer.get("transform", [])]
+    assert "isValid(datum.test) ? max(datum.test, 0.001) : null" in calculated
+
+
+def test_the_floor_is_in_the_captions_of_regressions_alone(tmp_path):
+    for task in ("regression", "classification"):
+        words = Page(write_report(fake_run(task=task), tmp_path / f"{task}.html").read_text(encoding="utf-8")).text
+        assert words.count("values below 0.001 are drawn at 0.001") == (2 if task == "regression" else 0)
+
+
+def test_a_row_of_errors_by_hand():
+    ds = fake_run(theory=True, undone=[(1, 2)], diverged=[(0, 6, 1)])
+    table = chart_data(ds)["places"][0]["errors"]
+    assert len(table["test"]) == 39 + 1  # theory speaks about the unfinished cell too
+    row = {name: column[6] for name, column in table.items()}
+    cell = {"snr": 0.25, "n_train": 1500}
+    assert (row["snr_text"], row["n_train"], row["n_members"]) == ("0.25", 1500, 7)
+    for which in ("train", "test"):
+        of_members = ds[f"{which}_error"].sel(cell).dropna("member")
+        assert row[which] == pytest.approx(float(of_members.mean()), rel=1e-4)
+        assert row[f"{which}_se"] == pytest.approx(float(of_members.std(ddof=1)) / 7**0.5, rel=1e-4)
+    assert row["predicted"] == pytest.approx(float(ds["predicted_error"].sel(cell)), rel=1e-4)
+    assert row["test_low"] < row["test"] < row["test_high"]
+    missing = {name: column[12] for name, column in table.items()}
+    assert (missing["snr_text"], missing["n_train"], missing["test"], missing["train"]) == ("1", 100, None, None)
+
+
+def test_an_unfinished_run_says_so_at_the_top(page, tmp_path):
+    _, parsed = page
+    said = "This run is not finished: 4 of 160 cells are still to come and missing here."
+    assert parsed.text.index(said) < parsed.text.index("What is seen")
+    finished = Page(write_report(fake_run(), tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "not finished" not in finished.text
+
+
+def test_the_choice_shown_first_has_scores():
+    ds = fake_run(axes=AXES).sel(measure=["output_correlation", "cka"])
+    ds["alignment"][{"train.solver": 0}] = np.nan
+    data = chart_data(ds)
+    assert data["selections"][data["first"]]["choice"] == ["output", "output_correlation", "0", "sgd"]
+    assert all(any(item["alignment"]["mean"]) for item in data["selections"])
+    assert ["hidden1", "output_correlation"] not in [item["choice"][:2] for item in data["selections"]]
 
 
 def test_the_file_appears_complete_or_not_at_all(tmp_path, monkeypatch):
@@ -215,6 +291,8 @@ def test_missing_packages_are_named(module, tmp_path, monkeypatch):
 def test_page_words_name_every_snr_of_the_table():
     words = page_words(fake_run())
     assert [row[0] for row in words["table"].rows] == ["0.25", "1", "4", "∞"]
-    assert "3,306 parameters in each of 40 cells: 4 SNR × 10 sizes" in words["lead"]
+    assert "3,306 parameters in each of 40 cells: 4 SNR × 10 sizes of training set. C" in words["lead"]
+    one = page_words(fake_run(snr=[1.0], n_train=[10], axes={"train.solver": ["adam"]}))["lead"]
+    assert "in the only cell: 1 SNR × 1 size of training set × 1 value of train.solver." in one
     assert len(SNR) == 4
     assert Selection(*headline(fake_run())) in selections(fake_run())

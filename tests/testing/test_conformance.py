@@ -106,7 +106,8 @@ def without_centring(self, x):
         ),
         ({"degenerate": lambda self, state: None}, {"check_degenerate"}),
     ],
-    ids=str,
+    # Named by what is expected, sorted: functions and sets print differently in each test process.
+    ids=lambda value: ",".join(sorted(value)) or "nothing",
 )
 def test_wrong_measures_are_caught(changes, expected):
     measure = failing(**changes)

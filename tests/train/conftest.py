@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from consilience.data import PROCESSES, Splits, member_key
-from consilience.train import Ensemble, Trained, train
+from consilience.train import MLP, Cell, Ensemble, Linear, Trained, TrainOptions, train
 
 N_POOL, N_INPUTS, N_OUTPUTS = 150, 5, 3  # the pool is no whole number of the program's blocks of 64
 
@@ -56,6 +56,66 @@ def _noisy(process, n_classes, seed, member, level, x, y):
     return process.apply(member_key(seed, member), jnp.arange(len(x)), x, y, level, n_classes=n_classes)
 
 
+STEPS = 71  # two whole draws of batches and a part of a third
+SGD = TrainOptions(optimizer="sgd", learning_rate=0.1, steps=STEPS, batch=8)
+HEAVY = replace(SGD, momentum=0.8, weight_decay=0.05, schedule="cosine")
+ADAM = TrainOptions(learning_rate=0.01, steps=STEPS, batch=8)
+DECAYING = replace(ADAM, weight_decay=0.5, schedule="cosine")
+
+# A compilation takes seconds: these programs, between them every option, serve all tests of gradient training.
+# name: task, noise process, what members share, network, options
+CASES = {
+    "sgd": ("regression", "label-gaussian", {"inputs", "init", "batches"}, Linear((4,), init_scale=0.3), SGD),
+    "heavy": ("regression", "label-gaussian", set(), MLP((6, 4), activation="tanh"), HEAVY),
+    "adam": ("classification", "label-flip", {"inputs", "init"}, MLP((8,)), ADAM),
+    "decaying": (
+        "classification",
+        "input-gaussian",
+        {"inputs", "batches"},
+        MLP((5,), activation="gelu", init_scale=0.7),
+        replace(DECAYING, loss="squared-error"),
+    ),
+    "full heavy": (
+        "regression",
+        "input-gaussian",
+        {"init"},
+        MLP((6,), activation="tanh"),
+        replace(HEAVY, batch="full"),
+    ),
+    "full decaying": ("classification", "label-flip", {"inputs"}, MLP((6,)), replace(DECAYING, batch="full")),
+}
+
+
+def make_case(name: str, members: int = 2) -> tuple[Ensemble, Cell]:
+    task, process, shared, network, options = CASES[name]
+    return make_ensemble(task, process, shared=frozenset(shared), members=members), Cell(100, 0.6, network, options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _identical_programs_compile_once(tmp_path_factory):
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture
+def case() -> Callable[..., tuple[Ensemble, Cell]]:
+    """An ensemble and a cell of one of `CASES`."""
+    return make_case
+
+
+@pytest.fixture(params=CASES)
+def any_case(request) -> tuple[Ensemble, Cell]:
+    return make_case(request.param)
+
+
 @pytest.fixture
 def splits() -> Callable[..., Splits]:
     return make_splits
@@ -87,7 +147,9 @@ def realization() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         start = 0 if "inputs" in ensemble.shared else member * (splits.n_pool // ensemble.members)
         ids = np.arange(start, start + cell.n_train) % splits.n_pool
         pool = splits.train_x, splits.train_y
-        x, y = _noisy(ensemble.process, splits.n_outputs, np.uint32(ensemble.seed), member, np.float32(cell.level), *pool)
+        x, y = _noisy(
+            ensemble.process, splits.n_outputs, np.uint32(ensemble.seed), member, np.float32(cell.level), *pool
+        )
         return np.asarray(x)[ids], np.asarray(y)[ids]
 
     return realize

@@ -139,7 +139,7 @@ def test_layers_of_one_shape_start_from_different_weights():
 @pytest.mark.parametrize("kind", [MLP, Linear])
 @pytest.mark.parametrize("hidden", [(), (0,), (-3,)])
 def test_every_network_needs_hidden_layers_with_a_width(kind, hidden):
-    with pytest.raises(ConsilienceError, match="hidden = .* at least one, each 1 or more"):
+    with pytest.raises(ConsilienceError, match=r"hidden = .* at least one, each 1 or more"):
         kind(hidden=hidden)
 
 
@@ -151,7 +151,7 @@ def test_a_width_of_zero_is_refused_in_any_layer():
 @pytest.mark.parametrize("kind", [MLP, Linear])
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
 def test_init_scale_is_positive_and_finite(kind, scale):
-    with pytest.raises(ConsilienceError, match="init_scale = .*: must be a positive number"):
+    with pytest.raises(ConsilienceError, match=r"init_scale = .*: must be a positive number"):
         kind(init_scale=scale)
 
 

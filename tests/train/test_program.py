@@ -11,14 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from consilience.data import PROCESSES
-from consilience.train import MLP, Cell, Linear, TrainOptions
-from consilience.train.program import BLOCK, DRAWS, Spec, subset
+from consilience.train import Cell, Linear, TrainOptions, devices
+from consilience.train.program import BLOCK, DRAWS, Arrays, Program, subset
 
-STEPS = 71  # two whole draws of batches and a part of a third
-# Every step rounds weights of order one to float32 (2⁻²³); over STEPS steps of a stable training the roundings add
-# up, at worst in line, and a layer sums a dozen of them.
-FLOAT32_TRAINING = 12 * STEPS * 2.0**-23
+# Each step rounds weights of order one to float32 (2⁻²³); over the 71 steps of a stable training the roundings add up,
+# at worst in line, and a layer sums a dozen of them.
+FLOAT32_TRAINING = 12 * 71 * 2.0**-23
+N_TRAIN = (13, 2 * BLOCK - 31, 2 * BLOCK)  # within a block, within the second, two whole blocks
 
 
 class Layer(NamedTuple):
@@ -125,10 +124,12 @@ class Reference:
 
     def train(self, x, y):
         options, network = self.cell.options, self.initial()
+        self.losses = []  # of each batch, before its update
         update = (Adam if options.optimizer == "adam" else Momentum)(options)
         everything = (np.arange(self.cell.n_train) for _ in range(options.steps))
         batches = everything if options.batch == "full" else self.batches()
         for step, ids in zip(range(options.steps), batches, strict=False):
+            self.losses.append(self.loss(self.forward(network, x[ids])[1][-1], y[ids]))
             rate = options.learning_rate
             if options.schedule == "cosine":
                 rate *= 0.5 * (1 + np.cos(np.pi * step / options.steps))
@@ -170,41 +171,9 @@ class Adam:
         return w - rate * (step + self.options.weight_decay * w)
 
 
-SGD = TrainOptions(optimizer="sgd", learning_rate=0.1, steps=STEPS, batch=8)
-HEAVY = replace(SGD, momentum=0.8, weight_decay=0.05, schedule="cosine")
-ADAM = TrainOptions(learning_rate=0.01, steps=STEPS, batch=8)
-DECAYING = replace(ADAM, weight_decay=0.5, schedule="cosine")
-INPUTS, NONE, ALL = frozenset({"inputs"}), frozenset(), frozenset({"inputs", "init", "batches"})
-
-# name: task, process, shared, network, options
-CASES = {
-    "sgd linear": ("regression", "label-gaussian", INPUTS, Linear(hidden=(4,), init_scale=0.3), SGD),
-    "momentum decay cosine": ("regression", "label-gaussian", NONE, MLP(hidden=(6, 4), activation="tanh"), HEAVY),
-    "adam relu": ("classification", "label-flip", INPUTS, MLP(hidden=(8,)), ADAM),
-    "adam decay cosine gelu": (
-        "classification",
-        "input-gaussian",
-        frozenset({"inputs", "batches"}),
-        MLP(hidden=(5,), activation="gelu", init_scale=0.7),
-        replace(DECAYING, loss="squared-error"),
-    ),
-    "full batch sgd": (
-        "regression",
-        "input-gaussian",
-        frozenset({"init"}),
-        MLP(hidden=(6,), activation="tanh"),
-        replace(HEAVY, batch="full"),
-    ),
-    "full batch adam": ("classification", "label-flip", ALL, MLP(hidden=(6,)), replace(DECAYING, batch="full")),
-}
-N_TRAIN = (13, 2 * BLOCK - 31, 2 * BLOCK)  # within a block, within the second, two whole blocks
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_training_equals_float64_numpy(name, ensemble, trained, realization):
-    task, process, shared, network, options = CASES[name]
-    study = ensemble(task, process, shared=shared)
-    cells = [Cell(n, 0.6, network, options) for n in N_TRAIN]
+def test_training_equals_float64_numpy(any_case, trained, realization):
+    study, cell = any_case
+    cells = [cell._replace(n_train=n) for n in N_TRAIN]
     for cell, found in zip(cells, trained(study, cells), strict=True):
         for member in range(study.members):
             _assert_equal(Reference(study, cell, member), found, *realization(study, cell, member))
@@ -229,3 +198,84 @@ def _assert_equal(reference, found, x, y):
         np.testing.assert_allclose(getattr(found, f"{part}_loss")[member], loss, **tolerance)
         np.testing.assert_allclose(getattr(found, f"{part}_error")[member], error, **tolerance)
     assert found.diverged_at[member] == -1
+
+
+@pytest.mark.parametrize(("rate", "latest"), [(4.0, 71), (1e30, 1)])
+def test_divergence_is_dated_where_the_loss_leaves_float32(rate, latest, case, trained, realization):
+    study, cell = case("sgd")
+    cell = cell._replace(options=replace(cell.options, learning_rate=rate))
+    (found,) = trained(study, [cell])
+    for member in range(study.members):
+        reference = Reference(study, cell, member)
+        with np.errstate(all="ignore"):
+            reference.train(*realization(study, cell, member))
+        # A batch sums 24 squares before dividing: it may overflow one step before its mean does.
+        step = int(np.argmax(~(np.array(reference.losses) < np.finfo(np.float32).max)))
+        assert 1 <= step <= latest
+        assert step - 1 <= found.diverged_at[member] <= step
+        assert not np.isfinite(found.train_loss[member])
+
+
+def test_divergence_by_the_last_update_is_dated_after_it(case, trained):
+    study, cell = case("sgd")
+    steady, wild = (cell._replace(options=replace(cell.options, steps=1, learning_rate=rate)) for rate in (0.1, 1e30))
+    found = trained(study, [steady, wild])
+    assert [one.diverged_at.tolist() for one in found] == [[-1, -1], [1, 1]]
+
+
+@pytest.mark.parametrize("name", ["sgd", "full heavy", "full decaying"])
+def test_divergence_stays_in_its_row(name, case, trained, assert_same_bits):
+    study, steady = case(name)
+    wild = steady._replace(options=replace(steady.options, learning_rate=1e30))
+    one, diverged, other = trained(study, [steady, wild, steady])
+    assert np.all(diverged.diverged_at == 1)
+    assert np.all(one.diverged_at == -1)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(one))
+    assert_same_bits(one, other)
+    assert_same_bits(one, trained(study, [steady])[0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "full heavy", "full decaying"])
+@pytest.mark.parametrize("size", [1.0, 1e38])  # no float32 holds what a network makes of the second
+def test_samples_beyond_n_train_change_nothing(name, size, case, trained, with_pool_rows, assert_same_bits):
+    study, cell = case(name)
+    beyond = slice(cell.n_train, None)
+    inputs = size * np.random.default_rng(1).uniform(-3, 3, study.splits.train_x[beyond].shape)
+    other = with_pool_rows(study, beyond, inputs, study.splits.train_y[beyond][::-1])
+    # The first member's set is the first n_train samples even where members have inputs of their own.
+    one, two = (jax.tree.map(lambda leaf: leaf[:1], trained(each, [cell])[0]) for each in (study, other))
+    assert_same_bits(one, two)
+
+
+@pytest.mark.parametrize("name", ["sgd", "full decaying"])
+def test_the_last_sample_below_n_train_counts(name, case, trained, with_pool_rows):
+    study, cell = case(name)
+    last = cell.n_train - 1
+    other = with_pool_rows(study, last, -study.splits.train_x[last], study.splits.train_y[last])
+    assert trained(study, [cell])[0].train_loss[0] != trained(other, [cell])[0].train_loss[0]
+
+
+def test_vectorised_chunks_agree_with_one_row_after_another(case, trained):
+    """What an accelerator does: rows of one chunk differ in n_train, rate and fate."""
+    study, cell = case("full decaying")
+    wild = replace(cell.options, learning_rate=1e30)
+    cells = [cell, cell._replace(n_train=5), cell._replace(options=wild), cell._replace(n_train=130)]
+    rows = study.rows(cells)
+    data = Arrays.of(study.splits, study.seed)
+    sizes = {"n_max": study.n_max, "rows_per_call": len(rows.n_train)}
+    chunks = Program(study.spec(cell), data, **sizes, devices=devices(1), chunk=4)(rows)
+    one_by_one = jax.tree.map(lambda *parts: np.concatenate(parts), *trained(study, cells))
+    for a, b in zip(jax.tree.leaves(one_by_one), jax.tree.leaves(chunks), strict=True):
+        np.testing.assert_allclose(a, b, rtol=FLOAT32_TRAINING, atol=FLOAT32_TRAINING)
+    assert np.array_equal(chunks.diverged_at >= 0, np.repeat([False, False, True, False], study.members))
+
+
+@pytest.mark.parametrize("members", [2, 3, 5])
+@pytest.mark.parametrize("n_pool", [30, 31])
+def test_inputs_of_their_own_are_disjoint_as_long_as_the_pool_lasts(members, n_pool, ensemble, splits):
+    study = ensemble(splits=splits("regression", n_pool=n_pool), shared=frozenset(), members=members)
+    spec = study.spec(Cell(1, 0.0, Linear(), TrainOptions()))
+    sets = [np.asarray(subset(spec, np.uint32(member), n_pool=n_pool, n_max=n_pool)) for member in range(members)]
+    assert all(sorted(one) == list(range(n_pool)) for one in sets)
+    share = n_pool // members
+    assert len(set(np.concatenate([one[:share] for one in sets]))) == share * members

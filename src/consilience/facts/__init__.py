@@ -18,6 +18,7 @@ from consilience.facts.curves import (
     alignment_estimate,
     combinations,
     extra_axes,
+    first_selection,
     headline,
     is_distance,
     number_text,
@@ -27,7 +28,7 @@ from consilience.facts.curves import (
 from consilience.facts.lowest import Lowest, lowest_alignment
 from consilience.facts.table import Table, summary_table
 from consilience.facts.threshold import Threshold, interpolation_threshold
-from consilience.facts.words import run_sentences, selection_sentences, sentences
+from consilience.facts.words import run_sentences, selection_sentences, sentences, unfinished_sentence
 
 __all__ = [
     "Lowest",
@@ -41,6 +42,7 @@ __all__ = [
     "combinations",
     "error_opposition",
     "extra_axes",
+    "first_selection",
     "headline",
     "interpolation_threshold",
     "is_distance",
@@ -54,4 +56,5 @@ __all__ = [
     "snr_steps",
     "summary_table",
     "theory_gap",
+    "unfinished_sentence",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "check_selection",
     "combinations",
     "extra_axes",
+    "first_selection",
     "headline",
     "is_distance",
     "number_text",
@@ -64,19 +65,26 @@ def combinations(ds: xr.Dataset) -> list[dict[str, AxisValue]]:
 
 
 def headline(ds: xr.Dataset) -> tuple[str, str]:
-    """The layer and measure to show first: the first measure, at the last hidden layer it was measured on.
+    """The layer and measure to show first: the first measure with a score, at the last hidden layer it has one.
 
-    The output layer stands in where no hidden layer was measured.
+    The output layer stands in where no hidden layer has a score, as for measures of outputs.
     """
-    measure = str(ds["measure"].values[0])
     layers = [str(layer) for layer in ds["layer"].values]
-    scores = values(ds, "alignment", ("layer", ...), {"measure": measure})
-    hidden = [
-        layer
-        for layer, of_layer in zip(layers, scores, strict=True)
-        if layer != "output" and np.isfinite(of_layer).any()
-    ]
-    return (hidden[-1] if hidden else layers[-1]), measure
+    measures = [str(measure) for measure in ds["measure"].values]
+    for measure in measures:
+        scores = values(ds, "alignment", ("layer", ...), {"measure": measure})
+        measured = [layer for layer, of_layer in zip(layers, scores, strict=True) if np.isfinite(of_layer).any()]
+        if measured:
+            hidden = [layer for layer in measured if layer != "output"]
+            return (hidden or measured)[-1], measure
+    return layers[-1], measures[0]
+
+
+def first_selection(ds: xr.Dataset) -> Selection:
+    """The headline at the first value of every further axis where it has a score."""
+    layer, measure = headline(ds)
+    places = [Selection(layer, measure, at) for at in combinations(ds)]
+    return next((place for place in places if np.isfinite(pair_scores(ds, place)).any()), places[0])
 
 
 def selections(ds: xr.Dataset) -> list[Selection]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from consilience.facts.curves import (
+    At,
     Selection,
     alignment_estimate,
     combinations,
@@ -15,25 +16,16 @@ from consilience.facts.curves import (
     number_text,
     per_member,
 )
-from consilience.facts.lowest import Lowest, lowest_alignment
-from consilience.facts.threshold import Threshold, interpolation_threshold
-from consilience.facts.words import with_error
+from consilience.facts.lowest import Lowest, lowest_of
+from consilience.facts.threshold import Threshold, thresholds_at
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["Table", "summary_table"]
 
-_COLUMNS = (
-    "lowest at",
-    "there",
-    "smallest n",
-    "largest n",
-    "dip",
-    "fitted up to",
-    "least test error",
-    "diverged",
-)
+# Short, so that a run with four SNRs fits into a terminal of 80 columns.
+_COLUMNS = ("lowest n", "score", "at min n", "at max n", "dip", "fits to", "min error", "diverged")
 
 
 class Table(NamedTuple):
@@ -45,11 +37,12 @@ class Table(NamedTuple):
 
 
 def summary_table(ds: xr.Dataset, *, layer: str | None = None, measure: str | None = None) -> Table:
-    """Where alignment is lowest, how deep, up to where members fit, and test error.
+    """Where alignment is lowest, how low, up to where members fit, and test error.
 
-    Columns: SNR, the further axes, then n_train of lowest alignment, the score there and at both ends
-    (mean ± standard error over members), whether the dip is clear, the bracket of the interpolation
-    threshold, the least mean test error with its n_train, and the number of members that diverged.
+    Columns: SNR, the further axes, then ``lowest n``, the n_train of lowest alignment, with its ``score``;
+    the scores at the smallest (``at min n``) and largest n_train (``at max n``), all as mean ± standard error
+    over members; whether the ``dip`` is clear; ``fits to``, the largest n_train that at least half of the
+    members fit; ``min error``, the least mean test error over n_train; how many members ``diverged``.
 
     Parameters
     ----------
@@ -60,34 +53,37 @@ def summary_table(ds: xr.Dataset, *, layer: str | None = None, measure: str | No
     """
     default_layer, default_measure = headline(ds)
     layer, measure = layer or default_layer, measure or default_measure
-    lows = {(number_text(low.snr), *low.at.items()): low for low in lowest_alignment(ds, layer=layer, measure=measure)}
-    thresholds = {(number_text(t.snr), *t.at.items()): t for t in interpolation_threshold(ds)}
-    rows: list[tuple[str, ...]] = []
-    for at in combinations(ds):
-        selection = Selection(layer, measure, at)
-        estimate = alignment_estimate(ds, selection)
-        for row, snr in enumerate(ds["snr"].values.tolist()):
-            key = (number_text(snr), *at.items())
-            scores = {
-                int(n): with_error(float(mean), float(se))
-                for n, mean, se in zip(ds["n_train"].values, estimate.mean[row], estimate.se[row], strict=True)
-            }
-            axes = (number_text(value) for value in at.values())
-            low = lows.get(key)
-            where = (str(low.n_train), *(scores[n] for n in (low.n_train, low.first, low.last))) if low else ("–",) * 4
-            diverged = int((per_member(ds, "diverged_at", at)[row] >= 0).sum())
-            rows.append(
-                (
-                    number_text(snr),
-                    *axes,
-                    *where,
-                    _dip_text(low),
-                    _threshold_text(thresholds.get(key)),
-                    _least_error(ds, at, row),
-                    str(diverged),
-                )
-            )
+    rows = [row for at in combinations(ds) for row in _rows(ds, Selection(layer, measure, at))]
     return Table(f"alignment at {layer} by {measure}", ("SNR", *extra_axes(ds), *_COLUMNS), rows)
+
+
+def _rows(ds: xr.Dataset, selection: Selection) -> list[tuple[str, ...]]:
+    """A row for every SNR at one value of the further axes."""
+    lows = {low.snr: low for low in lowest_of(ds, selection)}
+    thresholds = {t.snr: t for t in thresholds_at(ds, selection.at)}
+    estimate = alignment_estimate(ds, selection)
+    axes = [number_text(value) for value in selection.at.values()]
+    diverged = (per_member(ds, "diverged_at", selection.at) >= 0).sum((1, 2))  # (snr,)
+    rows: list[tuple[str, ...]] = []
+    for row, snr in enumerate(ds["snr"].values.tolist()):
+        scores = {
+            int(n): _score_text(float(mean), float(se))
+            for n, mean, se in zip(ds["n_train"].values, estimate.mean[row], estimate.se[row], strict=True)
+        }
+        low = lows.get(snr)
+        where = (str(low.n_train), *(scores[n] for n in (low.n_train, low.first, low.last))) if low else ("–",) * 4
+        dip, fits, least = _dip_text(low), _threshold_text(thresholds.get(snr)), _least_error(ds, selection.at, row)
+        rows.append((number_text(snr), *axes, *where, dip, fits, least, str(diverged[row])))
+    return rows
+
+
+def _score_text(value: float, se: float) -> str:
+    """``0.34±.01``: two decimals, and no zero before the point of an error below one.
+
+    >>> _score_text(0.3412, 0.0123), _score_text(-12.3, 1.204), _score_text(0.3412, float("nan"))
+    ('0.34±.01', '-12.30±1.20', '0.34')
+    """
+    return f"{value:.2f}±{f'{se:.2f}'.removeprefix('0')}" if np.isfinite(se) else f"{value:.2f}"
 
 
 def _dip_text(low: Lowest | None) -> str:
@@ -95,22 +91,21 @@ def _dip_text(low: Lowest | None) -> str:
         return "–"
     if not low.interior:
         return "no"
-    return {True: "clear", False: "not clear", None: "no SE"}[low.clear]
+    return {True: "clear", False: "unclear", None: "no SE"}[low.clear]
 
 
 def _threshold_text(threshold: Threshold | None) -> str:
     if threshold is None:
         return "–"
     if threshold.last_fitted is None:
-        return f"< {threshold.first_unfitted}"
-    return f"{threshold.last_fitted}" if threshold.first_unfitted else f"≥ {threshold.last_fitted}"
+        return f"<{threshold.first_unfitted}"
+    return f"{threshold.last_fitted}" if threshold.first_unfitted else f"≥{threshold.last_fitted}"
 
 
-def _least_error(ds: xr.Dataset, at: dict[str, float | str], row: int) -> str:
+def _least_error(ds: xr.Dataset, at: At, row: int) -> str:
     errors = per_member(ds, "test_error", at)[row].astype(np.float64)  # (n_train, member)
-    known = np.flatnonzero(np.isfinite(errors).any(-1))
-    if len(known) == 0:
+    known = np.isfinite(errors).any(-1)
+    if not known.any():
         return "–"
-    means = np.nanmean(errors[known], axis=-1)
-    best = int(np.argmin(means))
-    return f"{means[best]:.3f} (n = {ds['n_train'].values[known[best]]})"
+    least = float(np.nanmean(errors[known], axis=-1).min())
+    return f"{least:.2f}" if least >= 0.1 else f"{least:.2g}"

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consilience.errors import require
-from consilience.facts import Selection, combinations, headline, is_distance, number_text
+from consilience.facts import Selection, first_selection, is_distance, number_text
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "DASHED",
     "GREY",
+    "THEORY",
     "axes_or_new",
     "chosen",
     "log_n_axis",
@@ -26,6 +28,11 @@ __all__ = [
 ]
 
 GREY = "#6b6b6b"
+
+# What a line is, the same in every figure: measured lines are full.
+DASHED, DOTTED = (0, (5, 2.2)), (0, (1, 1.6))
+THEORY: dict[str, Any] = {"lw": 1.3, "ls": DOTTED}
+"""Theory is dotted."""
 
 # Viridis (van der Walt & Smith), whose lightness rises evenly and which stays ordered under every
 # common form of colour blindness and in grey print.
@@ -58,8 +65,8 @@ def snr_colours(snr: Sequence[float]) -> dict[float, str]:
 
 
 def chosen(ds: xr.Dataset, selection: Selection | None) -> Selection:
-    """The selection asked for, or the headline at the first value of every further axis."""
-    return selection or Selection(*headline(ds), combinations(ds)[0])
+    """The selection asked for, or the headline at the first value of every further axis where it has a score."""
+    return selection or first_selection(ds)
 
 
 def score_label(ds: xr.Dataset, selection: Selection) -> str:
@@ -84,9 +91,17 @@ def axes_or_new(ax: Any, size: tuple[float, float] = (4.6, 3.2)) -> Any:
 
 
 def log_n_axis(ax: Any) -> None:
-    """Logarithmic n_train along x."""
+    """Logarithmic n_train along x, labelled with plain numbers; to be called when everything is drawn."""
     ax.set_xscale("log")
     ax.set_xlabel("training samples, n_train")
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_formatter(_plain_tick)
+    # Less than a decade may hold no power of ten, the only place of major ticks.
+    ax.xaxis.set_minor_formatter(_plain_tick if high < 10 * low else "")
+
+
+def _plain_tick(value: float, _position: int | None) -> str:
+    return number_text(value)
 
 
 def snr_legend(ax: Any, colours: dict[float, str], extra: Sequence[tuple[str, dict[str, Any]]] = ()) -> None:

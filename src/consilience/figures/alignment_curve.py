@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from consilience.facts import Selection, alignment_estimate, is_distance, number_text, selections
 from consilience.facts.curves import pair_scores, predicted_scores
 from consilience.figures._style import (
+    THEORY,
     axes_or_new,
     chosen,
     log_n_axis,
@@ -96,7 +97,7 @@ def _spread(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def plot_alignment_curve(ds: xr.Dataset, selection: Selection | None = None, *, ax: Any = None) -> Any:
-    """Draw `alignment_curve_data`: means as lines, spread over pairs as bands, theory dashed.
+    """Draw `alignment_curve_data`: means as lines, spread over pairs as bands, theory dotted.
 
     A bar above the axes spans, for every SNR, the interval of n_train that holds the interpolation
     threshold.
@@ -127,10 +128,10 @@ def plot_alignment_curve(ds: xr.Dataset, selection: Selection | None = None, *, 
         ax.fill_between(line["n_train"], line["pairs_low"], line["pairs_high"], color=colour, alpha=0.16, lw=0)
         ax.plot(line["n_train"], line["mean"], color=colour, lw=1.5, marker="o", ms=3, mew=0)
         theory = line.dropna(subset=["predicted"])
-        ax.plot(theory["n_train"], theory["predicted"], color=colour, lw=1.1, ls=(0, (4, 2)))
+        ax.plot(theory["n_train"], theory["predicted"], color=colour, **THEORY)
     log_n_axis(ax)
     ax.set_ylabel(score_label(ds, selection))
     threshold_strip(ax, threshold_data(ds, selection.at), colours)
-    dashed = [("theory", {"color": "0.4", "lw": 1.1, "ls": (0, (4, 2))})]
-    snr_legend(ax, colours, dashed if data["predicted"].notna().any() else [])
+    dotted = [("theory", {"color": "0.4", **THEORY})]
+    snr_legend(ax, colours, dotted if data["predicted"].notna().any() else [])
     return ax

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,18 +10,57 @@ import pandas as pd
 from consilience.facts import combinations, interpolation_threshold, number_text
 from consilience.facts.curves import At, per_member, values
 from consilience.facts.threshold import thresholds_at
-from consilience.figures._style import axes_or_new, log_n_axis, snr_colours, snr_legend, threshold_strip
+from consilience.figures._style import DASHED, THEORY, axes_or_new, log_n_axis, snr_colours, snr_legend, threshold_strip
 from consilience.stats import member_mean
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["error_label", "errors_data", "plot_errors", "threshold_data"]
+__all__ = [
+    "ERROR_FLOOR",
+    "drawn_error",
+    "error_axis",
+    "error_label",
+    "errors_data",
+    "log_errors",
+    "plot_errors",
+    "threshold_data",
+]
+
+ERROR_FLOOR = 1e-3
+"""Where the logarithmic axis of errors in regression ends: training errors up to here count as fitted."""
+
+_TEST: dict[str, Any] = {"lw": 1.5, "marker": "o", "ms": 3, "mew": 0}
+_TRAIN: dict[str, Any] = {"lw": 1.2, "ls": DASHED}
 
 
 def error_label(ds: xr.Dataset) -> str:
     """What an error of this run counts."""
     return "misclassified fraction" if ds.attrs["task"] == "classification" else "squared error / variance of target"
+
+
+def log_errors(ds: xr.Dataset) -> bool:
+    """Whether errors are drawn on a logarithmic axis: in regression they span orders of magnitude."""
+    return ds.attrs["task"] == "regression"
+
+
+def drawn_error(ds: xr.Dataset, error: Any) -> Any:
+    """Errors as they are drawn: on a logarithmic axis no smaller than `ERROR_FLOOR`."""
+    return np.maximum(error, ERROR_FLOOR) if log_errors(ds) else error
+
+
+def error_axis(ds: xr.Dataset, ax: Any, which: Literal["x", "y"]) -> None:
+    """Scale and tick labels of the axis along which errors are drawn."""
+    if log_errors(ds):
+        ax.set(**{f"{which}scale": "log"})
+        axis = ax.xaxis if which == "x" else ax.yaxis
+        axis.set_major_formatter(_error_tick)
+        low, high = axis.get_view_interval()
+        axis.set_minor_formatter(_error_tick if high < 10 * low else "")
+
+
+def _error_tick(value: float, _position: int | None) -> str:
+    return f"≤ {ERROR_FLOOR:g}" if value <= ERROR_FLOOR * (1 + 1e-9) else number_text(value)
 
 
 def errors_data(ds: xr.Dataset, at: At | None = None) -> pd.DataFrame:
@@ -90,10 +129,11 @@ def threshold_data(ds: xr.Dataset, at: At | None = None) -> pd.DataFrame:
 
 
 def plot_errors(ds: xr.Dataset, at: At | None = None, *, ax: Any = None) -> Any:
-    """Draw `errors_data`: test error as full lines, training error as dotted ones, theory dashed.
+    """Draw `errors_data`: test error as full lines with 95 % bands, training error dashed, theory dotted.
 
-    A bar above the axes spans, for every SNR, the interval of n_train that holds the interpolation
-    threshold.
+    In regression the axis is logarithmic and errors below 0.001 are drawn at 0.001, because without noise, and
+    wherever the training set is fitted, they are zero up to rounding. A bar above the axes spans, for every
+    SNR, the interval of n_train that holds the interpolation threshold.
 
     Parameters
     ----------
@@ -114,19 +154,18 @@ def plot_errors(ds: xr.Dataset, at: At | None = None, *, ax: Any = None) -> Any:
     for snr, colour in colours.items():
         line = data[data["snr"] == snr]
         test, train = line[line["set"] == "test"], line[line["set"] == "train"]
-        ax.fill_between(test["n_train"], test["low"], test["high"], color=colour, alpha=0.16, lw=0)
-        ax.plot(test["n_train"], test["mean"], color=colour, lw=1.5, marker="o", ms=3, mew=0)
-        ax.plot(train["n_train"], train["mean"], color=colour, lw=1.2, ls=":")
-        ax.plot(test["n_train"], test["predicted"], color=colour, lw=1.1, ls=(0, (4, 2)))
+        low, high, measured, predicted = (drawn_error(ds, test[name]) for name in ("low", "high", "mean", "predicted"))
+        ax.fill_between(test["n_train"], low, high, color=colour, alpha=0.14, lw=0)
+        ax.plot(test["n_train"], measured, color=colour, **_TEST)
+        ax.plot(train["n_train"], drawn_error(ds, train["mean"]), color=colour, **_TRAIN)
+        ax.plot(test["n_train"], predicted, color=colour, **THEORY)
     log_n_axis(ax)
+    error_axis(ds, ax, "y")
     ax.set_ylabel(f"error ({error_label(ds)})")
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if data["mean"].min() < 0 else 0)
+    if not log_errors(ds):
+        ax.set_ylim(bottom=0)
     threshold_strip(ax, threshold_data(ds, at), colours)
-    kinds: list[tuple[str, dict[str, Any]]] = [
-        ("test", {"color": "0.4", "lw": 1.5, "marker": "o", "ms": 3, "mew": 0}),
-        ("train", {"color": "0.4", "lw": 1.2, "ls": ":"}),
-    ]
-    if data["predicted"].notna().any():
-        kinds.append(("theory (test)", {"color": "0.4", "lw": 1.1, "ls": (0, (4, 2))}))
-    snr_legend(ax, colours, kinds)
+    kinds = [("test", _TEST), ("train", _TRAIN), ("theory (test)", THEORY)]
+    shown = kinds if data["predicted"].notna().any() else kinds[:2]
+    snr_legend(ax, colours, [(label, {"color": "0.4", **style}) for label, style in shown])
     return ax

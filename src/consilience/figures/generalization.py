@@ -10,7 +10,7 @@ import pandas as pd
 from consilience.facts import Selection, extra_axes
 from consilience.figures._style import axes_or_new, chosen, score_label, snr_colours, snr_legend
 from consilience.figures.alignment_curve import alignment_curve_data
-from consilience.figures.errors import error_label, errors_data
+from consilience.figures.errors import drawn_error, error_axis, error_label, errors_data
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +46,8 @@ def generalization_data(ds: xr.Dataset, selection: Selection | None = None) -> p
 def plot_generalization(ds: xr.Dataset, selection: Selection | None = None, *, ax: Any = None) -> Any:
     """Draw `generalization_data`: a path for every SNR, whose dots grow with n_train.
 
-    Bars are ± one standard error over members.
+    Bars are ± one standard error over members. In regression the axis of test error is logarithmic, and
+    errors below 0.001 are drawn at 0.001.
 
     Parameters
     ----------
@@ -68,12 +69,15 @@ def plot_generalization(ds: xr.Dataset, selection: Selection | None = None, *, a
     for snr, colour in colours.items():
         here = (data["snr"] == snr).to_numpy()
         path = data[here]
-        ax.plot(path["test_error"], path["mean"], color=colour, lw=0.9, alpha=0.6)
+        error, se = path["test_error"], path["test_error_se"]
+        x, left, right = (drawn_error(ds, value) for value in (error, error - se, error + se))
+        ax.plot(x, path["mean"], color=colour, lw=0.9, alpha=0.6)
         ax.errorbar(
-            path["test_error"], path["mean"], xerr=path["test_error_se"], yerr=path["se"], fmt="none",
+            x, path["mean"], xerr=[x - left, right - x], yerr=path["se"], fmt="none",
             ecolor=colour, elinewidth=0.7, alpha=0.6,
         )  # fmt: skip
-        ax.scatter(path["test_error"], path["mean"], s=sizes[here], color=colour, lw=0, zorder=3)
+        ax.scatter(x, path["mean"], s=sizes[here], color=colour, lw=0, zorder=3)
+    error_axis(ds, ax, "x")
     ax.set_xlabel(f"test error ({error_label(ds)})")
     ax.set_ylabel(score_label(ds, selection))
     n_train = sorted(data["n_train"].unique().tolist())

@@ -16,12 +16,27 @@ __all__ = ["chart_specs"]
 # Charts bend to the width of the page; phones get the same height.
 HEIGHT = 300
 INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
-THEORY_DASH = [6, 4]
+# Test error is full, training error dashed, theory dotted in every chart.
+FULL, TRAIN_DASH, THEORY_DASH = [1.0, 0.0], [6.0, 4.0], [1.6, 3.4]
+# Field, name, dashes and width of the lines of errors.
+_ERROR_LINES = (
+    ("test", "test", FULL, 2.0),
+    ("train", "training", TRAIN_DASH, 1.6),
+    ("predicted", "theory (test)", THEORY_DASH, 1.8),
+)
+# Ticks of a logarithmic axis of errors; those outside its range are left out.
+DECADES = [10.0**k for k in range(-3, 10)]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def chart_specs(
-    snr_texts: Sequence[str], *, error_label: str, theory: bool, n_train: Sequence[int]
+    snr_texts: Sequence[str],
+    *,
+    error_label: str,
+    n_train: Sequence[int],
+    theory: bool,
+    error_theory: bool,
+    error_floor: float | None,
 ) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by name of the chart.
 
@@ -31,26 +46,29 @@ def chart_specs(
         SNR as text, lowest first; their colours are the CSS variables ``--snr-0``, ``--snr-1``, …
     error_label
         What an error counts.
-    theory
-        Whether to draw the chart of theory against measurement.
     n_train
         The sizes measured, which the axes mark.
+    theory
+        Whether to draw the chart of theory against measurement.
+    error_theory
+        Whether theory speaks about test errors.
+    error_floor
+        None for linear axes of errors; else their axes are logarithmic and smaller errors are drawn at it.
 
     Returns
     -------
     dict
-        ``alignment``, ``heat``, ``test_error``, ``train_error``, ``generalization``, and ``theory`` when asked.
-        Each reads one or two named data sets: ``alignment``, ``thresholds``, ``test_error``, ``train_error``,
-        ``generalization``, ``theory``; and the parameters ``focus`` (SNR as text, or null) and ``score``
-        (the axis title of the measure), ``distance`` (whether larger is less aligned).
+        ``alignment``, ``heat``, ``errors``, ``generalization``, and ``theory`` when asked. Each reads one or
+        two named data sets: ``alignment``, ``thresholds``, ``errors``, ``generalization``, ``theory``; and the
+        parameters ``focus`` (SNR as text, or null), ``score`` (the axis title of the measure) and ``distance``
+        (whether larger is less aligned).
     """
     alt = require("altair", extra="report", purpose="the report")
-    draw = _Charts(alt, list(snr_texts), list(n_train), error_label)
+    draw = _Charts(alt, list(snr_texts), list(n_train), error_label, error_floor)
     charts = {
         "alignment": draw.alignment(),
         "heat": draw.heat(),
-        "test_error": draw.error("test"),
-        "train_error": draw.error("train"),
+        "errors": draw.errors(theory=error_theory),
         "generalization": draw.generalization(),
     }
     if theory:
@@ -58,12 +76,19 @@ def chart_specs(
     return {name: json.loads(chart.to_json()) for name, chart in charts.items()}
 
 
+# Plain numbers as long as they are short: 1280, not 1.28k.
+_SIZE_LABEL = "format(datum.value, datum.value < 100000 ? 'd' : '~s')"
+
+
 class _Charts:
     """What the charts share: scales, highlighting, tooltips."""
 
-    def __init__(self, alt: Any, snr_texts: list[str], n_train: list[int], error_label: str) -> None:
+    def __init__(
+        self, alt: Any, snr_texts: list[str], n_train: list[int], error_label: str, error_floor: float | None
+    ) -> None:
         self.alt = alt
         self.error_label = error_label
+        self.error_floor = error_floor
         self.snr = snr_texts
         self.n_train = n_train
         self.colour = alt.Color(
@@ -74,7 +99,7 @@ class _Charts:
         self.n = alt.X(
             "n_train:Q",
             scale=alt.Scale(type="log", nice=False, padding=12),
-            axis=alt.Axis(title="training samples, n_train", format="~s", values=n_train, grid=False),
+            axis=alt.Axis(title="training samples, n_train", labelExpr=_SIZE_LABEL, values=n_train, grid=False),
         )
 
     def alignment(self) -> Any:
@@ -85,13 +110,13 @@ class _Charts:
             opacity=self._fade(0.16, 0.03),
         )  # fmt: skip
         line = base.mark_line(strokeWidth=2).encode(self.n, y, self.colour, opacity=self._fade())
-        dashed = (
+        dotted = (
             base.transform_filter("isValid(datum.predicted)")
-            .mark_line(strokeWidth=1.6, strokeDash=THEORY_DASH)
+            .mark_line(strokeWidth=1.8, strokeDash=THEORY_DASH)
             .encode(self.n, self._y("predicted"), self.colour, opacity=self._fade())
         )
         points = self._points(base, self.n, y, [*_SCORE, ("theory", "predicted", ".3f"), *_COUNTS])
-        return self._finish(alt.layer(band, line, dashed, points, self._thresholds()), "score")
+        return self._finish(alt.layer(band, line, dotted, points, self._thresholds()), "score")
 
     def heat(self) -> Any:
         alt, base = self.alt, self._base("alignment")
@@ -115,37 +140,44 @@ class _Charts:
         )
         return self._finish(cells, "score", height=max(120, 44 * len(self.snr)))
 
-    def error(self, which: str) -> Any:
-        alt, base = self.alt, self._base(f"{which}_error")
-        y = self._y("mean", zero=True)
+    def errors(self, *, theory: bool) -> Any:
+        alt, base = self.alt, self._floored("errors", "test", "test_low", "test_high", "train", "predicted")
+        kinds = _ERROR_LINES if theory else _ERROR_LINES[:2]
+        dash = alt.StrokeDash(
+            "kind:N",
+            scale=alt.Scale(domain=[label for _, label, _, _ in kinds], range=[dashes for _, _, dashes, _ in kinds]),
+            legend=alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolSize=500),
+        )
         band = base.mark_area().encode(
-            self.n, self._y("low", zero=True), alt.Y2("high:Q"), self.colour, opacity=self._fade(0.16, 0.03)
+            self.n, self._error_y("test_low"), alt.Y2("test_high_drawn:Q"), self.colour, opacity=self._fade(0.14, 0.02)
         )
-        line = base.mark_line(strokeWidth=2).encode(self.n, y, self.colour, opacity=self._fade())
-        dashed = (
-            base.transform_filter("isValid(datum.predicted)")
-            .mark_line(strokeWidth=1.6, strokeDash=THEORY_DASH)
-            .encode(self.n, self._y("predicted", zero=True), self.colour, opacity=self._fade())
-        )
+        lines = [
+            base.transform_calculate(kind=f"'{label}'")
+            .mark_line(strokeWidth=width)
+            .encode(self.n, self._error_y(field), self.colour, dash, opacity=self._fade())
+            for field, label, _, width in kinds
+        ]
+        number = self._error_format()
         shown = [
-            (f"{which} error", "mean", ".3f"), ("± standard error", "se", ".3f"), ("theory", "predicted", ".3f"),
+            ("test error", "test", number), ("± standard error", "test_se", number), ("theory", "predicted", number),
+            ("training error", "train", number), ("± standard error ", "train_se", number),
             ("members that fit", "fitted", ".0%"), ("members", "n_members", "d"),
         ]  # fmt: skip
-        points = self._points(base, self.n, y, shown)
-        title = f"{'Test' if which == 'test' else 'Training'} error ({self.error_label})"
-        return self._finish(alt.layer(band, line, dashed, points, self._thresholds()), title, height=230)
+        points = [
+            self._points(base, self.n, self._error_y(field), shown, valid=field, size=size)
+            for field, size in (("train", 16), ("test", 42))
+        ]
+        return self._finish(alt.layer(band, *lines, *points, self._thresholds()), f"error ({self.error_label})")
 
     def generalization(self) -> Any:
-        alt, base = self.alt, self._base("generalization")
-        x = alt.X(
-            "test_error:Q",
-            scale=alt.Scale(zero=False, padding=12),
-            axis=alt.Axis(title=f"test error ({self.error_label})", grid=False, tickCount=6),
-        )
+        alt, base = self.alt, self._floored("generalization", "test_error")
+        axis = self._error_axis(title=f"test error ({self.error_label})", grid=False)
+        x = alt.X("test_error_drawn:Q", scale=self._error_scale(nice=False, padding=12), axis=axis)
         y = self._y("mean")
         path = base.mark_line(strokeWidth=1.2).encode(x, y, self.colour, order="n_train:Q", opacity=self._fade(0.6))
         size = alt.Size("n_train:Q", scale=alt.Scale(type="log", range=[20, 220]), legend=None)
-        shown = [*_SCORE, ("test error", "test_error", ".3f"), ("± standard error", "test_error_se", ".3f")]
+        number = self._error_format()
+        shown = [*_SCORE, ("test error", "test_error", number), ("± standard error ", "test_error_se", number)]
         points = self._points(base, x, y, shown).encode(size=size)
         return self._finish(alt.layer(path, points), "score")
 
@@ -167,15 +199,39 @@ class _Charts:
     def _base(self, data: str) -> Any:
         return self.alt.Chart(self.alt.NamedData(name=data))
 
-    def _y(self, field: str, *, zero: bool = False) -> Any:
+    def _y(self, field: str) -> Any:
         alt = self.alt
-        return alt.Y(f"{field}:Q", scale=alt.Scale(zero=zero, padding=8), axis=alt.Axis(title=None, tickCount=5))
+        return alt.Y(f"{field}:Q", scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(title=None, tickCount=5))
 
-    def _points(self, base: Any, x: Any, y: Any, shown: list[tuple[str, str, str]]) -> Any:
+    def _floored(self, data: str, *fields: str) -> Any:
+        """Data whose errors are there twice: as measured, for the numbers shown, and ``…_drawn``."""
+        floor = -1 if self.error_floor is None else self.error_floor
+        drawn = {f"{name}_drawn": f"isValid(datum.{name}) ? max(datum.{name}, {floor}) : null" for name in fields}
+        return self._base(data).transform_calculate(**drawn)
+
+    def _error_y(self, field: str) -> Any:
+        return self.alt.Y(f"{field}_drawn:Q", scale=self._error_scale(padding=8), axis=self._error_axis(title=None))
+
+    def _error_scale(self, **options: Any) -> Any:
+        kind = {"zero": "nice" not in options} if self.error_floor is None else {"type": "log"}
+        return self.alt.Scale(**kind, **options)
+
+    def _error_axis(self, **options: Any) -> Any:
+        if self.error_floor is None:
+            return self.alt.Axis(tickCount=6, **options)
+        label = f"(datum.value <= {self.error_floor} ? '≤ ' : '') + format(datum.value, '~f')"
+        return self.alt.Axis(values=DECADES, labelExpr=label, **options)
+
+    def _error_format(self) -> str:
+        return ".3f" if self.error_floor is None else ".4~g"
+
+    def _points(
+        self, base: Any, x: Any, y: Any, shown: list[tuple[str, str, str]], *, valid: str = "mean", size: int = 42
+    ) -> Any:
         """Dots with a wide invisible rim, so that a finger or a mouse need not be exact."""
         return (
-            base.transform_filter("isValid(datum.mean)")
-            .mark_circle(size=42, stroke="transparent", strokeWidth=12, opacity=1)
+            base.transform_filter(f"isValid(datum.{valid})")
+            .mark_circle(size=size, stroke="transparent", strokeWidth=12, opacity=1)
             .encode(x, y, self.colour, opacity=self._fade(), tooltip=self._tooltip(shown))
         )
 
@@ -231,7 +287,7 @@ class _Charts:
                 domainColor=RULE, tickColor=RULE, gridColor=RULE, gridOpacity=0.6, titlePadding=10, labelOverlap=True,
             )
             .configure_axisY(minExtent=34, domain=False, ticks=False)
-            .configure_legend(labelColor=MUTED, labelFontSize=12)
+            .configure_legend(labelColor=MUTED, labelFontSize=12, symbolStrokeColor=MUTED)
         )  # fmt: skip
 
 

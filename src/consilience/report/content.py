@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 
 from consilience.facts import (
-    Selection,
     combinations,
     extra_axes,
-    headline,
+    first_selection,
     is_distance,
     number_text,
     run_sentences,
     selection_sentences,
     selections,
     summary_table,
+    unfinished_sentence,
 )
+from consilience.facts.language import counted
 from consilience.figures import (
     alignment_curve_data,
     errors_data,
@@ -55,13 +56,13 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
     Tables are columns of numbers rounded to five digits, null where there is none.
     """
     order = snr_texts(ds)
-    shown = selections(ds) or [Selection(*headline(ds), combinations(ds)[0])]
-    first = Selection(*headline(ds), combinations(ds)[0])
+    shown = selections(ds) or [first_selection(ds)]
+    first = first_selection(ds)
     places = combinations(ds)
     return {
         "snr": order,
         "axes": list(extra_axes(ds)),
-        "first": shown.index(first) if first in shown else 0,
+        "first": shown.index(first),
         "selections": [
             {
                 "choice": [item.layer, item.measure, *(number_text(value) for value in item.at.values())],
@@ -83,19 +84,31 @@ _ALIGNMENT = (
     "snr_text", "n_train", "mean", "se", "low", "high", "pairs_low", "pairs_high", "predicted", "n_members", "n_pairs",
 )  # fmt: skip
 _GENERALIZATION = ("snr_text", "n_train", "mean", "se", "test_error", "test_error_se")
-_ERRORS = ("snr_text", "n_train", "mean", "se", "low", "high", "predicted", "fitted", "n_members")
+_ERRORS = (
+    "snr_text", "n_train", "test", "test_se", "test_low", "test_high", "train", "train_se", "predicted", "fitted",
+    "n_members",
+)  # fmt: skip
 
 
 def _place(ds: xr.Dataset, at: Mapping[str, float | str], order: list[str]) -> dict[str, Any]:
     """What depends on the further axes only."""
-    errors, thresholds = errors_data(ds, at), threshold_data(ds, at)
+    thresholds = threshold_data(ds, at)
     known = thresholds.dropna(subset=["last_fitted", "first_unfitted"])
     ranked = known.assign(rank=[order.index(text) for text in known["snr_text"]])
     return {
-        "train_error": _columns(errors[errors["set"] == "train"], _ERRORS),
-        "test_error": _columns(errors[errors["set"] == "test"], _ERRORS),
+        "errors": _columns(_errors(ds, at), _ERRORS),
         "thresholds": _columns(ranked, ("snr_text", "last_fitted", "first_unfitted", "rank")),
     }
+
+
+def _errors(ds: xr.Dataset, at: Mapping[str, float | str]) -> pd.DataFrame:
+    """Training and test error of a cell in one row."""
+    data = errors_data(ds, at).drop(columns=list(at))
+    test, train = (data[data["set"] == which].drop(columns="set") for which in ("test", "train"))
+    test = test.rename(columns={"mean": "test", "se": "test_se", "low": "test_low", "high": "test_high"})
+    train = train.rename(columns={"mean": "train", "se": "train_se"})
+    keys = ["snr_text", "n_train"]
+    return test.merge(train[[*keys, "train", "train_se"]], on=keys, how="left")
 
 
 def _columns(frame: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
@@ -118,6 +131,7 @@ def page_words(ds: xr.Dataset) -> dict[str, Any]:
     return {
         "name": attrs["name"],
         "lead": _lead(ds),
+        "not_finished": unfinished_sentence(ds),
         "run_sentences": run_sentences(ds),
         "table": table,
         "theory_note": attrs["theory"],
@@ -148,10 +162,12 @@ def _lead(ds: xr.Dataset) -> str:
     if parameters.size:
         low, high = int(parameters.min()), int(parameters.max())
         size = f" with {low:,}" + (f" to {high:,}" if high > low else "") + " parameters"
+    cells = ds["done"].size
+    where = f"in each of {cells} cells" if cells > 1 else "in the only cell"
+    sizes = counted(ds.sizes["n_train"], "size")
     return (
-        f"{ds.sizes['member']} networks{size} in each of {ds['done'].size} cells: {ds.sizes['snr']} SNR × "
-        f"{ds.sizes['n_train']} sizes of training set"
-        + "".join(f" × {ds.sizes[name]} values of {name}" for name in extra_axes(ds))
+        f"{counted(ds.sizes['member'], 'network')}{size} {where}: {ds.sizes['snr']} SNR × {sizes} of training set"
+        + "".join(f" × {counted(ds.sizes[name], 'value')} of {name}" for name in extra_axes(ds))
         + f". {str(ds.attrs['task']).capitalize()}."
     )
 

@@ -20,7 +20,7 @@
     const place = run.places[selection.place];
     return {
       alignment: selection.alignment, generalization: selection.generalization, theory: selection.theory,
-      train_error: place.train_error, test_error: place.test_error, thresholds: place.thresholds,
+      errors: place.errors, thresholds: place.thresholds,
     };
   };
 
@@ -57,9 +57,29 @@
     document.getElementById("no-theory").hidden = known;
   };
 
+  // Not every measure applies to every layer: keep what was just chosen and as much of the rest as possible.
+  const nearest = (wanted, changed) => {
+    const score = (selection) =>
+      selection.choice.reduce((sum, value, i) => sum + (value === wanted[i]) * (i === changed ? 100 : 1), 0);
+    return run.selections.reduce((best, item) => (score(item) > score(best) ? item : best));
+  };
+
+  // Only what has scores is offered: an option says what else it changes.
+  const offer = (select, i) => {
+    const values = [...new Set(run.selections.map((selection) => selection.choice[i]))];
+    const options = values.map((value) => {
+      const target = nearest(current.choice.map((kept, j) => (j === i ? value : kept)), i);
+      const moved = target.choice.filter((other, j) => j !== i && other !== current.choice[j]);
+      return new Option(moved.length ? `${value} → ${moved.join(", ")}` : value, value);
+    });
+    select.replaceChildren(...options);
+    select.disabled = values.length < 2;
+    select.value = current.choice[i];
+  };
+
   const show = (selection) => {
     current = selection;
-    selects.forEach((select, i) => { select.value = selection.choice[i]; });
+    selects.forEach(offer);
     document.getElementById("seen").replaceChildren(
       ...selection.sentences.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );
@@ -68,17 +88,7 @@
     return Promise.all(wanted.map((name) => (views[name] ? fill(name) : draw(name))));
   };
 
-  // Not every measure applies to every layer: keep what was just chosen and as much of the rest as possible.
-  const nearest = (wanted, changed) => {
-    const score = (selection) =>
-      selection.choice.reduce((sum, value, i) => sum + (value === wanted[i]) * (i === changed ? 100 : 1), 0);
-    return run.selections.reduce((best, item) => (score(item) > score(best) ? item : best));
-  };
-
   selects.forEach((select, i) => {
-    const values = [...new Set(run.selections.map((selection) => selection.choice[i]))];
-    select.replaceChildren(...values.map((value) => new Option(value, value)));
-    select.disabled = values.length < 2;
     select.addEventListener("change", () => show(nearest(selects.map((item) => item.value), i)));
   });
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilience.errors import ConsilienceError, require
 from consilience.figures._style import sequential_colours
-from consilience.figures.errors import error_label
+from consilience.figures.errors import ERROR_FLOOR, error_label, log_errors
 from consilience.report.charts import chart_specs
 from consilience.report.content import chart_data, page_words, snr_texts
 
@@ -63,8 +63,14 @@ def render_report(ds: xr.Dataset) -> str:
     convert = require("vl_convert", extra="report", purpose="the report")
     data, words = chart_data(ds), page_words(ds)
     theory = any(item["theory"]["snr_text"] for item in data["selections"])
+    error_theory = any(value is not None for place in data["places"] for value in place["errors"]["predicted"])
     specs = chart_specs(
-        data["snr"], error_label=error_label(ds), theory=theory, n_train=sorted(ds["n_train"].values.tolist())
+        data["snr"],
+        error_label=error_label(ds),
+        n_train=sorted(ds["n_train"].values.tolist()),
+        theory=theory,
+        error_theory=error_theory,
+        error_floor=ERROR_FLOOR if log_errors(ds) else None,
     )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("page.html"))
@@ -74,6 +80,8 @@ def render_report(ds: xr.Dataset) -> str:
         choices=["layer", "measure", *data["axes"]],
         snr=snr_texts(ds),
         theory=theory,
+        error_theory=error_theory,
+        error_floor=f"{ERROR_FLOOR:g}" if log_errors(ds) else "",
         first=data["selections"][data["first"]],
         style=markup(_palette(len(data["snr"])) + _resource("page.css")),
         bundle=markup(_bundle(convert)),

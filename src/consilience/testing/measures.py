@@ -48,6 +48,8 @@ def check_measure(measure: Measure) -> None:
 def variants(measure: type[Measure]) -> list[Measure]:
     """Return the measure with every combination of values of its choice and yes/no options that it accepts.
 
+    Examples
+    --------
     >>> from consilience import measures
     >>> [variant.label for variant in variants(measures()["procrustes"])[:2]]
     ['procrustes', 'procrustes(form=euclidean)']

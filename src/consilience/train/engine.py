@@ -55,8 +55,14 @@ class Ensemble:
     n_max: int
 
     def spec(self, cell: Cell) -> Spec:
-        """Return the program the cell belongs to: its options less those that are data of the program."""
-        return Spec(
+        """Return the program the cell belongs to: its options less those that are data of the program.
+
+        Raises
+        ------
+        ConsilienceError
+            When the cell asks for the exact solver where there is no closed form.
+        """
+        spec = Spec(
             network=replace(cell.network, init_scale=1.0),
             options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),
             process=self.process,
@@ -66,6 +72,9 @@ class Ensemble:
             n_inputs=self.splits.train_x.shape[1],
             n_outputs=self.splits.n_outputs,
         )
+        if spec.options.solver == "exact":
+            _check_exact(spec)
+        return spec
 
     def rows(self, cells: Sequence[Cell]) -> Rows:
         """Return one row for each member of each cell."""
@@ -103,7 +112,6 @@ def _solve(
     ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
 ) -> Iterator[tuple[int, Trained]]:
     """Closed form, all cells of one n_train together: they share the factorization."""
-    _check_exact(spec)
     del devices  # LAPACK has its own threads
     for n_train in dict.fromkeys(cells[index].n_train for index in indices):
         together = [index for index in indices if cells[index].n_train == n_train]

@@ -1,0 +1,78 @@
+"""What pydantic finds wrong with a study, said in one line: key = value: what to give instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from consilience._catalogue import suggestion
+from consilience.errors import ConsilienceError
+
+__all__ = ["one_line"]
+
+# What pydantic calls a branch of a union in the location of an error: int, literal['full'], function-before[…].
+_BRANCH = re.compile(r"^(int|float|str|bool|dict|.*\[.*\])$")
+# A message of ours that begins with the option it is about, as in "steps = 0: at least one step is needed".
+_NAMES_ITS_KEY = re.compile(r"^[a-z_][\w.]* = ")
+_MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
+_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+_MESSAGES = {
+    "tuple_type": "give a list",
+    "list_type": "give a list",
+    "dict_type": "give a table",
+    "model_type": "give a table",
+    "model_attributes_type": "give a table",
+    "dataclass_type": "give a table",
+    "is_instance_of": "give a table",
+    "too_short": "give at least one",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+}
+
+
+def one_line(error: ValidationError, *, valid: Iterable[str]) -> str:
+    """Return the first problem as one line.
+
+    Parameters
+    ----------
+    valid
+        The keys of the table the error is about, for suggesting one.
+    """
+    problems: list[Any] = list(error.errors(include_url=False))
+    first = problems[0]
+    key = _key(first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConsilienceError) and _NAMES_ITS_KEY.match(str(cause)):
+        return f"{key}.{cause}" if key else str(cause)
+    if first["type"] in _UNKNOWN:
+        return f"{key} = {first['input']!r}: unknown key; {suggestion(key.rpartition('.')[2], valid)}"
+    if first["type"] in _MISSING:
+        return f"{key} is missing; every study needs it"
+    alternatives = dict.fromkeys(_message(problem) for problem in problems if _key(problem["loc"]) == key)
+    message = " or ".join(alternatives)
+    value = list(first["input"]) if isinstance(first["input"], tuple) else first["input"]
+    return f"{key} = {value!r}: {message}" if key else message
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return the dotted key as a user writes it: no list positions, no union branches, no `axes`."""
+    parts = [str(part) for part in location if isinstance(part, str) and not _BRANCH.match(part)]
+    if parts[:2] == ["grid", "axes"]:
+        del parts[1]
+    return ".".join(parts)
+
+
+def _message(problem: Any) -> str:
+    cause = problem.get("ctx", {}).get("error")
+    if cause is not None and not isinstance(cause, str):
+        return str(cause)
+    text = _MESSAGES.get(problem["type"])
+    if text is None:
+        text = problem["msg"][0].lower() + problem["msg"][1:]
+    return text.replace("input should be", "must be")

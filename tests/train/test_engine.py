@@ -1,0 +1,276 @@
+"""Cells to programs and back: rows independent of their company, one compilation, sharing, costs, devices."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from consilience.errors import ConsilienceError
+from consilience.train import (
+    Cell,
+    Linear,
+    TrainOptions,
+    bytes_per_network,
+    compile_program,
+    count_parameters,
+    devices,
+    engine,
+    seconds_per_network,
+)
+
+NEGLIGIBLE = 1e-30  # a learning rate that leaves every float32 weight as it was
+
+# Gradient descent ends at the exact solution up to terms linear in the size of its initial weights (what they hold
+# outside the span of the data) and, for the balance of the two layers, linear in the length of its steps.
+INIT_SCALE, RATE = 1e-3, 0.05
+OUTPUT_GAP, KERNEL_GAP = 3 * INIT_SCALE, 3 * INIT_SCALE + RATE / 20
+
+
+def varied(cell):
+    """Five cells that are rows of one program."""
+    fast = replace(cell.options, learning_rate=2 * cell.options.learning_rate)
+    return [
+        cell,
+        cell._replace(n_train=7),
+        cell._replace(level=0.0, n_train=150),
+        cell._replace(options=fast),
+        cell._replace(network=replace(cell.network, init_scale=0.4), n_train=64),
+    ]
+
+
+@pytest.mark.parametrize("name", ["sgd", "heavy", "full heavy"])
+def test_a_cell_alone_is_the_cell_among_others_in_any_order(name, case, trained, assert_same_bits):
+    study, cell = case(name)
+    cells = varied(cell)
+    order = [3, 0, 4, 2, 1]
+    expected = trained(study, cells)
+    for index, found in zip(order, trained(study, [cells[index] for index in order]), strict=True):
+        assert_same_bits(found, expected[index])
+    for index in (1, 4):
+        assert_same_bits(trained(study, [cells[index]])[0], expected[index])
+
+
+@pytest.mark.parametrize("name", ["heavy", "full heavy"])  # between them input noise, unshared inputs, full batch
+def test_one_device_gives_the_bits_of_two(name, case, trained, assert_same_bits):
+    study, cell = case(name)
+    cells = varied(cell)
+    for one, two in zip(trained(study, cells, devices=1), trained(study, cells, devices=2), strict=True):
+        assert_same_bits(one, two)
+    assert_same_bits(trained(study, cells[:1], devices=1)[0], trained(study, cells[:1], devices=2)[0])
+
+
+@pytest.mark.parametrize(("members", "used"), [(3, 2), (5, 2), (8, 1)])
+def test_a_member_is_the_same_in_an_ensemble_of_any_size_on_any_devices(members, used, case, trained, assert_same_bits):
+    small, cell = case("sgd")
+    large, _ = case("sgd", members=members)
+    cells = varied(cell)
+    pairs = zip(trained(small, cells), trained(large, cells, devices=used), strict=True)
+    for expected, found in pairs:
+        assert found.train_loss.shape == (members,)
+        assert_same_bits(jax.tree.map(lambda leaf: leaf[: small.members], found), expected)
+
+
+def test_members_of_a_large_ensemble_differ_from_each_other(case, trained):
+    study, cell = case("sgd", members=3)
+    (found,) = trained(study, [cell])
+    assert len(np.unique(found.train_loss)) == 3
+
+
+def test_cells_of_several_programs_find_their_way_back(case, trained, assert_same_bits):
+    study, cell = case("sgd")
+    exact = TrainOptions(solver="exact")
+    cells = [cell._replace(options=exact), cell, cell._replace(n_train=20, options=exact), cell._replace(n_train=20)]
+    cells[0] = cells[0]._replace(n_train=70)
+    for one, found in zip(cells, trained(study, cells), strict=True):
+        assert_same_bits(found, trained(study, [one])[0])
+
+
+def test_no_cells_are_no_work(case, trained):
+    assert trained(case("sgd")[0], []) == []
+
+
+# Whether two members come out the same: (without noise, without noise and without learning).
+SHARING = {
+    "sgd": (True, True),  # inputs, initialization and batches
+    "adam": (False, True),  # all but batches
+    "full heavy": (False, True),  # initialization; a full batch leaves inputs to differ
+    "full decaying": (False, False),  # inputs; a full batch leaves initialization to differ
+    "heavy": (False, False),  # nothing
+    "decaying": (False, False),  # inputs and batches
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_members_share_what_the_ensemble_says_and_nothing_else(name, case, trained):
+    study, cell = case(name)
+    clean = cell._replace(level=0.0)
+    still = clean._replace(options=replace(cell.options, learning_rate=NEGLIGIBLE))
+    found = trained(study, [clean, still])
+    same = tuple(np.array_equal(*one.layers["output"]) for one in found)
+    assert same == SHARING[name]
+
+
+def test_noise_is_each_members_own(any_case, trained):
+    study, cell = any_case
+    (found,) = trained(study, [cell])
+    assert found.train_loss[0] != found.train_loss[1]
+    assert not np.array_equal(*found.layers["output"])
+
+
+def test_only_noise_differs_between_members_that_share_everything(case, trained):
+    study, cell = case("sgd")
+    clean, noisy = trained(study, [cell._replace(level=0.0), cell])
+    assert np.array_equal(*clean.layers["output"])
+    assert not np.array_equal(*noisy.layers["output"])
+
+
+def test_a_grid_over_data_of_the_program_compiles_once(case, trained, monkeypatch):
+    study, cell = case("heavy")
+    constructed, compiled = [], []
+
+    class Counted(engine.Program):
+        def __init__(self, *args, **kwargs):
+            constructed.append(args[0])
+            super().__init__(*args, **kwargs)
+
+    def listen(event, seconds, **details):
+        compiled.append(event)
+
+    monkeypatch.setattr(engine, "Program", Counted)
+    axes = [
+        [cell._replace(options=replace(cell.options, learning_rate=rate)) for rate in (0.01, 0.05)],
+        [cell._replace(options=replace(cell.options, weight_decay=decay)) for decay in (1e-4, 0.2)],
+        [cell._replace(network=replace(cell.network, init_scale=scale)) for scale in (0.1, 3.0)],
+        [cell._replace(n_train=n) for n in (1, 64, 65, 150)],
+        [cell._replace(level=level) for level in (0.0, 2.0)],
+    ]
+    grid = [one for axis in axes for one in axis]
+    trained(study, [cell])  # whatever is compiled on first use anywhere
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        constructed.clear()
+        trained(study, [cell])
+        for_one_cell = len(compiled)
+        found = trained(study, grid)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(constructed) == 2  # one for each of the two calls
+    assert 0 < len(compiled) == 2 * for_one_cell
+    assert len({float(one.train_loss[0]) for one in found}) == len(grid)  # every value had its effect
+
+
+def test_gradient_descent_from_small_weights_reaches_the_exact_solution(ensemble, splits, trained):
+    data = splits("regression", n_pool=40, n_inputs=5, n_outputs=2)
+    study = ensemble(splits=data)
+    network = Linear(hidden=(6,), init_scale=INIT_SCALE)
+    descent = TrainOptions(optimizer="sgd", learning_rate=RATE, steps=4096, batch="full")
+    exact = TrainOptions(solver="exact")
+    cells = [Cell(n_train, 0.3, network, options) for n_train in (3, 40) for options in (descent, exact)]
+    assert all(np.linalg.cond(data.train_x[: one.n_train]) < 4 for one in cells)
+    found = trained(study, cells)
+    for reached, solved in (found[:2], found[2:]):
+        outputs = [one.layers["output"] for one in (reached, solved)]
+        kernels = [
+            hidden @ np.swapaxes(hidden, 1, 2) for hidden in (one.layers["hidden_1"] for one in (reached, solved))
+        ]
+        np.testing.assert_allclose(*outputs, rtol=0, atol=OUTPUT_GAP * np.max(np.abs(outputs[1])))
+        np.testing.assert_allclose(*kernels, rtol=0, atol=KERNEL_GAP * np.max(np.abs(kernels[1])))
+        np.testing.assert_allclose(reached.train_loss, solved.train_loss, atol=OUTPUT_GAP)
+
+
+def test_seconds_per_network_extrapolates_a_cost_linear_in_steps(case, monkeypatch):
+    study, cell = case("sgd")
+    clock, start, step = [0.0], 0.25, 0.001
+
+    def compile_fake(ensemble, spec, *, n_cells=1, devices=None):
+        def program(rows):
+            clock[0] += 4 * (start + step * spec.options.steps)
+            return np.zeros(4)
+
+        program.rows_per_call = 4
+        return program
+
+    monkeypatch.setattr(engine, "compile_program", compile_fake)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for steps in (1, 100, 128, 10_000):
+        long = cell._replace(options=replace(cell.options, steps=steps))
+        assert seconds_per_network(study, long) == pytest.approx(start + step * steps, rel=1e-9)
+
+
+def test_seconds_per_network_is_what_training_takes(case):
+    study, cell = case("sgd")
+    program = compile_program(study, study.spec(cell))
+    rows = study.rows([cell] * (program.rows_per_call // study.members))
+
+    def direct():
+        begin = time.perf_counter()
+        jax.block_until_ready(program(rows))
+        return (time.perf_counter() - begin) / program.rows_per_call
+
+    direct()
+    # Both are minima over repetitions; another process may still hold a core, so one of four tries must agree.
+    tries = (seconds_per_network(study, cell) / min(direct() for _ in range(20)) for _ in range(4))
+    assert any(1 / 3 < ratio < 3 for ratio in tries)
+
+
+def test_seconds_per_network_of_the_exact_solver(case):
+    study, cell = case("sgd")
+    cell = cell._replace(options=TrainOptions(solver="exact"))
+    assert 0 < seconds_per_network(study, cell) < 60
+
+
+def test_bytes_per_network_hold_at_least_what_is_the_networks_own(any_case):
+    study, cell = any_case
+    found = bytes_per_network(study, study.spec(cell))
+    weights = count_parameters(cell.network, study.splits.d, study.splits.n_outputs)
+    layers = len(study.splits.probe_x) * (sum(cell.network.hidden) + study.splits.n_outputs)
+    assert isinstance(found, int)
+    assert found > 4 * (2 * weights + layers + study.n_max)  # float32 weights, gradient, representations, labels
+
+
+def test_bytes_per_network_follow_what_a_network_holds(case):
+    study, cell = case("sgd")
+
+    def extra(other, **options):
+        large = replace(cell.network, **options) if options else cell.network
+        return bytes_per_network(other, other.spec(cell._replace(network=large))) - bytes_per_network(
+            study, study.spec(cell)
+        )
+
+    assert extra(study, hidden=(1000,)) > 4 * 996 * (study.splits.d + study.splits.n_outputs)
+    assert extra(replace(study, n_max=50)) == -4 * 100 * study.splits.n_outputs
+    inputs = 4 * study.n_max * study.splits.d
+    assert extra(replace(study, shared=frozenset())) == inputs
+    noisy, same = case("full heavy")
+    alone = replace(noisy, shared=frozenset({"inputs"}))  # noise makes inputs a member's own all the same
+    assert bytes_per_network(noisy, noisy.spec(same)) == bytes_per_network(alone, alone.spec(same))
+
+
+def test_devices_are_all_or_the_first_few():
+    assert devices() == jax.devices()
+    assert devices(1) == jax.devices()[:1]
+    assert devices(len(jax.devices())) == jax.devices()
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1000])
+def test_a_number_of_devices_that_is_not_there_is_refused(beyond):
+    with pytest.raises(ConsilienceError, match=rf"devices = {beyond}: this process has {len(jax.devices())}"):
+        devices(beyond)
+
+
+def test_training_on_devices_that_are_not_there_is_refused(case, trained):
+    study, cell = case("sgd")
+    with pytest.raises(ConsilienceError, match="devices = 1000"):
+        trained(study, [cell], devices=1000)
+
+
+def test_devices_are_found_where_the_system_has_no_processor_affinity(monkeypatch):
+    """macOS and Windows."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert devices() == jax.devices()
