@@ -116,6 +116,7 @@ def fake_run(
             "converged": ((*names, "member"), np.broadcast_to(fits, lost.shape) & ~lost),
             "diverged_at": ((*names, "member"), diverged_at),
             "n_parameters": (names, np.full(grid, 3306, dtype=np.int64)),
+            "note": (names, np.full(grid, "", dtype=object)),
             "done": (names, done),
         },
         coords={

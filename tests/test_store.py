@@ -315,6 +315,7 @@ def test_truncated_chunk_is_an_error_that_names_the_run(folder, plan, template):
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Object at done is not recognized")
 def test_lost_array_is_an_error_that_names_the_run(folder, plan, template):
     damaged(folder, plan, template)
     (folder / "results.zarr" / "done" / "zarr.json").unlink()

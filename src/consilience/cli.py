@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from consilience.errors import ConsilienceError, require
@@ -31,6 +32,7 @@ app = cyclopts.App(
     name="consilience",
     help="How far neural networks agree in what they represent, and what makes them agree.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what an interruption leaves
 )
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON to standard output.")]
 Overrides = Annotated[
@@ -155,7 +157,8 @@ def list_measures(name: str | None = None, /, *, json: AsJSON = False) -> None:
     if json:
         print(_json(rows))
         return
-    table = Table("measure", "title", "kind", "range", "invariant under", box=None, pad_edge=False)
+    name_column = Column("measure", no_wrap=True, overflow="ignore")
+    table = Table(name_column, "title", "kind", "range", "invariant under", box=None, pad_edge=False)
     for row in rows:
         low, high = row["bounds"]
         table.add_row(row["name"], row["title"], row["kind"], f"{low:.3g} … {high:.3g}", ", ".join(row["invariances"]))
@@ -176,7 +179,16 @@ def _about(name: str) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=2, default=str)
+    return json.dumps(_finite(value), indent=2, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Write numbers JSON does not have, such as an infinite SNR, as text."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _require_study() -> None:
@@ -236,27 +248,28 @@ class _Bar:
     """Progress of a run on standard error."""
 
     def __init__(self, members: int, *, quiet: bool) -> None:
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("cells"),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             _Rate(members),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-            disable=quiet,
+            console=console,
+            disable=quiet or not console.is_terminal,
             speed_estimate_period=600,
         )
         self._task: Any = None
 
     def __enter__(self) -> _Bar:
-        self._progress.__enter__()
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.__exit__(*exception)
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def __call__(self, done: int, total: int) -> None:
         if self._task is None:
+            self._progress.start()
             self._task = self._progress.add_task("cells", total=total, completed=done)
         self._progress.update(self._task, completed=done)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -44,7 +43,7 @@ def hardware(devices: int | None = None) -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": train.n_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "devices": f"{len(used)} × {used[0].device_kind}",
     }

@@ -79,22 +79,25 @@ def run(
         done = n_cells - len(missing)
         if progress:
             progress(done, n_cells)
-        for cell, values in compute(plan, order(missing) if order else missing, devices=devices):
-            store.write(cell, values)
-            done += 1
-            if progress:
-                progress(done, n_cells)
-        if missing:
-            store.record(
-                {
-                    "started": started.isoformat(timespec="seconds"),
-                    "wall_seconds": round(time.perf_counter() - clock, 3),
-                    "cells": len(missing),
-                    "seed": study.seed,
-                    "versions": versions(),
-                    "hardware": hardware(devices),
-                }
-            )
+        written = 0
+        try:
+            for cell, values in compute(plan, order(missing) if order else missing, devices=devices):
+                store.write(cell, values)
+                written += 1
+                if progress:
+                    progress(done + written, n_cells)
+        finally:
+            if written:
+                store.record(
+                    {
+                        "started": started.isoformat(timespec="seconds"),
+                        "wall_seconds": round(time.perf_counter() - clock, 3),
+                        "cells": written,
+                        "seed": study.seed,
+                        "versions": versions(),
+                        "hardware": hardware(devices),
+                    }
+                )
     return open_run(folder)
 
 
@@ -107,22 +110,25 @@ def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) ->
     for ensemble, members_of in ensembles.values():
         asked = [plan.training(cell) for cell in members_of]
         for index, trained in train.train(ensemble, asked, devices=devices):
-            yield members_of[index], _values(plan, trained)
+            yield members_of[index], _values(plan, trained, steps=asked[index].options.steps)
 
 
-def _values(plan: Plan, trained: train.Trained) -> dict[str, Any]:
-    """Return a cell's block of every variable."""
-    alive = trained.diverged_at < 0
+def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]:
+    """Return a cell's block of every variable; `steps` stands for the end of training."""
+    fitted = trained.diverged_at < 0
+    alive = fitted.copy()
     for activations in trained.layers.values():
-        alive = alive & np.isfinite(activations).all(axis=(1, 2))
+        alive &= np.isfinite(activations).all(axis=(1, 2))
     values: dict[str, Any] = {
         name: np.where(alive, getattr(trained, name), np.nan)
         for name in ("train_loss", "train_error", "test_loss", "test_error")
     }
     values["converged"] = alive & (trained.train_error <= (0 if plan.task == "classification" else FITTED))
-    values["diverged_at"] = np.where(alive, -1, np.maximum(trained.diverged_at, 0))
+    values["diverged_at"] = np.where(alive, -1, np.where(fitted, steps, trained.diverged_at))
     notes = [
-        f"member {member} diverged: its loss stopped being finite at step {values['diverged_at'][member]}"
+        f"member {member} diverged: its loss stopped being finite at step {trained.diverged_at[member]}"
+        if not fitted[member]
+        else f"member {member} diverged: its activations on the probe inputs are not finite"
         for member in np.flatnonzero(~alive)
     ]
     scores: list[NDArray[np.float64]] = []
@@ -156,7 +162,11 @@ def _layer(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateWarning)
             matrix = np.asarray(pairwise([activations[m] for m in members], measure, names=names), np.float64)
-        notes += [f"{layer}, {measure.label}: {' '.join(str(warning.message).split())}" for warning in caught]
+        for warning in caught:
+            if issubclass(warning.category, DegenerateWarning):
+                notes.append(f"{layer}, {measure.label}: {' '.join(str(warning.message).split())}")
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         among[np.ix_(members, members)] = matrix if measure.symmetric else (matrix + matrix.T) / 2
         scores[row] = [among[pair] for pair in plan.pairs]
     return scores, notes

@@ -183,10 +183,8 @@ class RunStore:
             cell_dims = ("snr", "n_train", *json.loads(template.attrs["axes"]))
             for name, (further, dtype, fill) in _VARIABLES.items():
                 further_sizes = tuple(template.sizes[dim] for dim in further)
-                # Chunks are written even where they equal the fill value, so that a lost one is noticed.
                 group.create_array(
                     name,
-                    config={"write_empty_chunks": True},
                     shape=tuple(template.sizes[dim] for dim in cell_dims) + further_sizes,
                     chunks=(1,) * len(cell_dims) + further_sizes,
                     dtype=dtype,
@@ -209,10 +207,12 @@ class RunStore:
 
     def write(self, cell: Cell, values: Mapping[str, Any]) -> None:
         """Write one finished cell: each variable's block, and then that it is done."""
-        for name in _VARIABLES:
-            if name != "done":
-                self._group[name][cell.index] = values[name]
-        self._group["done"][cell.index] = True
+        # Chunks that equal the fill value are written too: a file that is not there is then a file that was lost.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            for name in _VARIABLES:
+                if name != "done":
+                    self._group[name][cell.index] = values[name]
+            self._group["done"][cell.index] = True
 
     def record(self, session: Mapping[str, Any]) -> None:
         """Append one process's times and environment to the provenance."""

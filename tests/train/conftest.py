@@ -95,7 +95,7 @@ def make_case(name: str, members: int = 2) -> tuple[Ensemble, Cell]:
 def _identical_programs_compile_once(tmp_path_factory):
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
     }
     before = {name: getattr(jax.config, name) for name in settings}
     for name, value in settings.items():

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,6 +28,13 @@ SHAPES = [(3, 2), (40, 3), (40, NARROW), (40, NARROW + 1), (NARROW, NARROW), (3,
 def build(options, n_inputs, n_outputs):
     """The initial network in one compilation rather than one for each weight."""
     return eqx.filter_jit(lambda key: options.build(n_inputs, n_outputs, key=key))(KEY)
+
+
+def with_random_weights(options, n_inputs, n_outputs):
+    """A network whose weights and biases are drawn by NumPy: nothing to compile, and biases are not zero."""
+    rng = np.random.default_rng(4)
+    shapes = eqx.filter_eval_shape(lambda key: options.build(n_inputs, n_outputs, key=key), KEY)
+    return jax.tree.map(lambda leaf: jnp.asarray(0.5 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
 
 
 def forward(network, x, activation):
@@ -91,7 +99,7 @@ def test_layers_are_stored_with_the_long_axis_contiguous_when_narrow():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_layers_are_activations_and_the_output_is_affine(activation):
-    network = build(MLP(hidden=(40, 6), activation=activation), 8, 3)
+    network = with_random_weights(MLP(hidden=(40, 6), activation=activation), 8, 3)
     x = 2 * np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
     found, expected = eqx.filter_jit(network)(x), forward(network, x, ACTIVATIONS[activation])
     assert set(found) == set(expected)
@@ -100,7 +108,7 @@ def test_layers_are_activations_and_the_output_is_affine(activation):
 
 
 def test_linear_network_is_the_product_of_its_weights():
-    network = build(Linear(hidden=(6,)), 8, 3)
+    network = with_random_weights(Linear(hidden=(6,)), 8, 3)
     x = np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
     found = eqx.filter_jit(network)(x)
     for name, layer in forward(network, x, lambda z: z).items():

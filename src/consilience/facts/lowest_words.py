@@ -18,8 +18,7 @@ def dip_sentences(lows: Sequence[Lowest], *, distance: bool) -> list[str]:
     curves = [low for low in lows if low.first < low.last]
     spoken: list[str] = []
     for clear in (True, None):
-        ends = {(low.first, low.last) for low in curves if low.clear is clear}
-        for first, last in sorted(ends):
+        for first, last in dict.fromkeys((low.first, low.last) for low in curves if low.clear is clear):
             same = [low for low in curves if low.clear is clear and (low.first, low.last) == (first, last)]
             spoken.append(f"{_opening(clear, len(same), first, last)}: {_listed([_dip(low, prefix) for low in same])}.")
     flat = [low for low in curves if low.clear is False]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from consilience.facts.curves import (
-    At,
     Selection,
     alignment_estimate,
     combinations,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "summary_table"]
 
 # Short, so that a run with four SNRs fits into a terminal of 80 columns.
-_COLUMNS = ("lowest n", "score", "at min n", "at max n", "dip", "fits to", "min error", "diverged")
+_COLUMNS = ("lowest n", "score", "at min n", "at max n", "dip", "fits to", "diverged")
 
 
 class Table(NamedTuple):
@@ -37,12 +36,12 @@ class Table(NamedTuple):
 
 
 def summary_table(ds: xr.Dataset, *, layer: str | None = None, measure: str | None = None) -> Table:
-    """Where alignment is lowest, how low, up to where members fit, and test error.
+    """Where alignment is lowest, how low, and up to where members fit.
 
     Columns: SNR, the further axes, then ``lowest n``, the n_train of lowest alignment, with its ``score``;
     the scores at the smallest (``at min n``) and largest n_train (``at max n``), all as mean ± standard error
     over members; whether the ``dip`` is clear; ``fits to``, the largest n_train that at least half of the
-    members fit; ``min error``, the least mean test error over n_train; how many members ``diverged``.
+    members fit; how many members ``diverged``.
 
     Parameters
     ----------
@@ -72,8 +71,8 @@ def _rows(ds: xr.Dataset, selection: Selection) -> list[tuple[str, ...]]:
         }
         low = lows.get(snr)
         where = (str(low.n_train), *(scores[n] for n in (low.n_train, low.first, low.last))) if low else ("–",) * 4
-        dip, fits, least = _dip_text(low), _threshold_text(thresholds.get(snr)), _least_error(ds, selection.at, row)
-        rows.append((number_text(snr), *axes, *where, dip, fits, least, str(diverged[row])))
+        dip, fits = _dip_text(low), _threshold_text(thresholds.get(snr))
+        rows.append((number_text(snr), *axes, *where, dip, fits, str(diverged[row])))
     return rows
 
 
@@ -100,12 +99,3 @@ def _threshold_text(threshold: Threshold | None) -> str:
     if threshold.last_fitted is None:
         return f"<{threshold.first_unfitted}"
     return f"{threshold.last_fitted}" if threshold.first_unfitted else f"≥{threshold.last_fitted}"
-
-
-def _least_error(ds: xr.Dataset, at: At, row: int) -> str:
-    errors = per_member(ds, "test_error", at)[row].astype(np.float64)  # (n_train, member)
-    known = np.isfinite(errors).any(-1)
-    if not known.any():
-        return "–"
-    least = float(np.nanmean(errors[known], axis=-1).min())
-    return f"{least:.2f}" if least >= 0.1 else f"{least:.2g}"

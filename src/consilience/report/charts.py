@@ -86,11 +86,8 @@ class _Charts:
     def __init__(
         self, alt: Any, snr_texts: list[str], n_train: list[int], error_label: str, error_floor: float | None
     ) -> None:
-        self.alt = alt
-        self.error_label = error_label
-        self.error_floor = error_floor
-        self.snr = snr_texts
-        self.n_train = n_train
+        self.alt, self.snr, self.n_train = alt, snr_texts, n_train
+        self.error_label, self.error_floor = error_label, error_floor
         self.colour = alt.Color(
             "snr_text:N",
             scale=alt.Scale(domain=snr_texts, range=[f"var(--snr-{i})" for i in range(len(snr_texts))]),
@@ -172,8 +169,8 @@ class _Charts:
     def generalization(self) -> Any:
         alt, base = self.alt, self._floored("generalization", "test_error")
         axis = self._error_axis(title=f"test error ({self.error_label})", grid=False)
-        x = alt.X("test_error_drawn:Q", scale=self._error_scale(nice=False, padding=12), axis=axis)
-        y = self._y("mean")
+        x = alt.X("test_error_drawn:Q", scale=self._error_scale(zero=False, padding=12), axis=axis)
+        y = self._y("mean", offset=12)
         path = base.mark_line(strokeWidth=1.2).encode(x, y, self.colour, order="n_train:Q", opacity=self._fade(0.6))
         size = alt.Size("n_train:Q", scale=alt.Scale(type="log", range=[20, 220]), legend=None)
         number = self._error_format()
@@ -199,9 +196,9 @@ class _Charts:
     def _base(self, data: str) -> Any:
         return self.alt.Chart(self.alt.NamedData(name=data))
 
-    def _y(self, field: str) -> Any:
-        alt = self.alt
-        return alt.Y(f"{field}:Q", scale=alt.Scale(zero=False, padding=8), axis=alt.Axis(title=None, tickCount=5))
+    def _y(self, field: str, *, offset: float = 0) -> Any:
+        axis = self.alt.Axis(title=None, tickCount=5, offset=offset)
+        return self.alt.Y(f"{field}:Q", scale=self.alt.Scale(zero=False, padding=8), axis=axis)
 
     def _floored(self, data: str, *fields: str) -> Any:
         """Data whose errors are there twice: as measured, for the numbers shown, and ``…_drawn``."""
@@ -210,11 +207,13 @@ class _Charts:
         return self._base(data).transform_calculate(**drawn)
 
     def _error_y(self, field: str) -> Any:
-        return self.alt.Y(f"{field}_drawn:Q", scale=self._error_scale(padding=8), axis=self._error_axis(title=None))
+        return self.alt.Y(
+            f"{field}_drawn:Q", scale=self._error_scale(zero=True, padding=8), axis=self._error_axis(title=None)
+        )
 
-    def _error_scale(self, **options: Any) -> Any:
-        kind = {"zero": "nice" not in options} if self.error_floor is None else {"type": "log"}
-        return self.alt.Scale(**kind, **options)
+    def _error_scale(self, **linear: Any) -> Any:
+        # A logarithmic axis ends at powers of ten, so that it has two labels at least.
+        return self.alt.Scale(**linear) if self.error_floor is None else self.alt.Scale(type="log", nice=True)
 
     def _error_axis(self, **options: Any) -> Any:
         if self.error_floor is None:

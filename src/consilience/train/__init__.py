@@ -1,6 +1,6 @@
 """Training of ensembles in JAX: many small networks in one compiled program."""
 
-from consilience.train.devices import devices
+from consilience.train.devices import devices, n_cores
 from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, seconds_per_network, train
 from consilience.train.networks import (
     MLP,
@@ -29,6 +29,7 @@ __all__ = [
     "count_parameters",
     "devices",
     "layer_widths",
+    "n_cores",
     "seconds_per_network",
     "train",
 ]

@@ -10,9 +10,15 @@ import jax
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["Device", "devices"]
+__all__ = ["Device", "devices", "n_cores"]
 
 Device: TypeAlias = Any  # jax.Device is a variable to type checkers
+
+
+def n_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    # Only Linux tells what a scheduler or container allows.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def devices(count: int | None = None) -> list[Device]:
@@ -27,7 +33,7 @@ def devices(count: int | None = None) -> list[Device]:
         When `count` is not between 1 and the number of devices.
     """
     with contextlib.suppress(RuntimeError):  # JAX has started: its devices are fixed
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", n_cores())
     found = jax.devices()
     if count is None:
         return found

@@ -50,11 +50,12 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
     for together in _same_inputs(spec, rows):
         n = int(rows.n_train[together[0]])
         inputs = np.asarray(sets[together[0]][0][:n], np.float64)
-        labels = [np.asarray(sets[i][1][:n]) for i in together]
-        targets = [_targets(spec, one) for one in labels]
-        maps = _least_squares(inputs, np.concatenate(targets, axis=1), spec.options.ridge)
-        for i, label, weight in zip(together, labels, np.split(maps, len(together), axis=1), strict=True):
-            results[i] = _describe(spec, weight, inputs, label, splits, float(rows.target_variance[i]))
+        inverse = _regularized_inverse(inputs, spec.options.ridge)
+        for i in together:
+            labels = np.asarray(sets[i][1][:n])
+            # One product for each row, not one for all: its rounding must not depend on which rows are together.
+            weight = inverse @ _targets(spec, labels)
+            results[i] = _describe(spec, weight, inputs, labels, splits, float(rows.target_variance[i]))
     fields = {name: np.array([one[name] for one in results]) for name in Trained._fields if name != "layers"}
     layers = {name: np.stack([one["layers"][name] for one in results]) for name in results[0]["layers"]}
     return Trained(layers=layers, **fields)
@@ -93,13 +94,13 @@ def _targets(spec: Spec, labels: NDArray[Any]) -> Floats:
     return np.eye(spec.n_outputs)[labels] - 1 / spec.n_outputs
 
 
-def _least_squares(x: Floats, y: Floats, ridge: float) -> Floats:
-    """Return the ridge or minimum-norm map (inputs, columns of y), by one thin SVD of x."""
+def _regularized_inverse(x: Floats, ridge: float) -> Floats:
+    """Return (inputs, n): the map from targets to the ridge or minimum-norm solution, by one thin SVD of x."""
     left, singular, right = scipy.linalg.svd(x, full_matrices=False)
     kept = singular > max(x.shape) * np.finfo(np.float64).eps * singular[0]
     filtered = np.zeros_like(singular)
     filtered[kept] = singular[kept] / (singular[kept] ** 2 + len(x) * ridge)
-    return right.T @ (filtered[:, None] * (left.T @ y))
+    return (right.T * filtered) @ left.T
 
 
 def _describe(

@@ -210,11 +210,13 @@ def _block(i: Array, x: Array, y: Array, n: Array | int) -> tuple[Array, Array, 
     """Return rows of block i and their weights: 1 below n, 0 beyond."""
     start = i * BLOCK
     weight = (start + jnp.arange(BLOCK) < n).astype(jnp.float32)
-    return (
-        jax.lax.dynamic_slice_in_dim(x, start, BLOCK),
-        jax.lax.dynamic_slice_in_dim(y, start, BLOCK),
-        weight,
-    )
+    # Rows beyond n are blanked, not only weighted by zero: 0 × inf would be NaN, in the gradient too.
+    xb, yb = (_blank(jax.lax.dynamic_slice_in_dim(array, start, BLOCK), weight) for array in (x, y))
+    return xb, yb, weight
+
+
+def _blank(array: Array, weight: Array) -> Array:
+    return jnp.where(weight.reshape(-1, *[1] * (array.ndim - 1)) > 0, array, 0)
 
 
 def _whole_set(
@@ -225,9 +227,8 @@ def _whole_set(
     def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         xb, yb, weight = _block(i, x, y, n)
         output = network(xb)["output"]
-        # `where` and not a product: a padding row may not turn 0 × inf into NaN.
-        loss = jnp.sum(jnp.where(weight > 0, _losses(spec, output, yb), 0.0))
-        error = jnp.sum(jnp.where(weight > 0, _errors(spec, output, yb, target_variance), 0.0))
+        loss = jnp.sum(weight * _losses(spec, output, yb))
+        error = jnp.sum(weight * _errors(spec, output, yb, target_variance))
         return sums[0] + loss, sums[1] + error
 
     loss, error = jax.lax.fori_loop(0, _blocks(n), add, (jnp.float32(0), jnp.float32(0)))
