@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import tomli_w
+import tomlkit
 import xarray as xr
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -84,7 +84,7 @@ def study(base: Mapping[str, Any], changes: Mapping[str, Any] | None = None, **o
 
 def study_file(path: Path, base: Mapping[str, Any], changes: Mapping[str, Any] | None = None, **options: Any) -> Path:
     """Write the tables as TOML."""
-    path.write_text(tomli_w.dumps(tables(base, changes, **options)), encoding="utf-8")
+    path.write_text(tomlkit.dumps(tables(base, changes, **options)), encoding="utf-8")
     return path
 
 

@@ -53,7 +53,7 @@ def one_line(error: ValidationError, *, valid: Iterable[str]) -> str:
     if first["type"] in _UNKNOWN:
         return f"{key} = {first['input']!r}: unknown key; {suggestion(key.rpartition('.')[2], valid)}"
     if first["type"] in _MISSING:
-        return f"{key} is missing; every study needs it"
+        return f"{key} is missing; give it a value"
     alternatives = dict.fromkeys(_message(problem) for problem in problems if _key(problem["loc"]) == key)
     message = " or ".join(alternatives)
     value = list(first["input"]) if isinstance(first["input"], tuple) else first["input"]

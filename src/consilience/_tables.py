@@ -12,7 +12,16 @@ from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from consilience._catalogue import Catalogue, suggestion
 from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
@@ -81,6 +90,12 @@ class Noise(Table):
     @classmethod
     def _read(cls, raw: Any) -> Raw:
         return tagged(raw, tag="process", catalogue=PROCESSES, common=("shared",))
+
+    @field_validator("shared")
+    @classmethod
+    def _in_order(cls, shared: tuple[str, ...]) -> tuple[str, ...]:
+        """One spelling for one meaning: order and repetition do not matter."""
+        return tuple(sorted(set(shared)))
 
     def raw(self) -> Raw:
         """Return the table as written in TOML."""

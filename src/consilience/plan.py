@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Mapping
@@ -137,7 +138,7 @@ class Plan:
         study = self.study
         first = next(iter(self._points.values()))
         splits = self._ensembles[_environment(first)].splits
-        data = {
+        data: dict[str, Any] = {
             "source": first.data.source.name,
             "origin": splits.origin,
             "n_features": splits.train_x.shape[1],
@@ -146,7 +147,11 @@ class Plan:
             "n_test": len(splits.test_x),
             "n_probe": len(splits.probe_x),
             "classes": list(splits.classes),
+            "fingerprint": " ".join(_fingerprint(ensemble.splits) for ensemble in self._ensembles.values()),
         }
+        described = {key: values[0] for key, values in study.grid.axes.items() if key.startswith(("data.", "noise."))}
+        if described:
+            data["described at"] = described
         noise = {
             "process": study.noise.process.name,
             "definition": study.noise.process.definition,
@@ -168,6 +173,14 @@ class Plan:
             "wall_seconds": 0.0,
             "alignment_convention": _CONVENTION,
         }
+
+
+def _fingerprint(splits: Splits) -> str:
+    """Return a hash of the samples themselves: whether a resumed run reads the same data."""
+    digest = hashlib.sha256()
+    for array in (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def _environment(point: Study) -> str:

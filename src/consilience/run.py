@@ -183,7 +183,7 @@ class Estimate(NamedTuple):
 def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
     """Estimate time and memory of the whole study by training and measuring a little of it.
 
-    Each compiled program is timed on a few steps at its mean n_train, and the measures on random
+    Each program is compiled, and timed on a few steps at its mean n_train; the measures are timed on random
     representations of one cell's shape.
     """
     cells = plan.study.cells()
@@ -196,6 +196,10 @@ def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
         ensemble = plan.ensemble(together[0])
         mean = np.mean([cell.coordinates["n_train"] for cell in together])
         typical = min(together, key=lambda cell: abs(cell.coordinates["n_train"] - mean))
+        start = time.perf_counter()
+        if spec.options.solver == "gradient":
+            train.compile_program(ensemble, spec, n_cells=len(together), devices=devices)
+        seconds += time.perf_counter() - start
         per_network = train.seconds_per_network(ensemble, plan.training(typical), devices=devices)
         seconds += per_network * len(together) * ensemble.members
         seconds += _seconds_measuring(plan, ensemble, typical) * len(together)

@@ -95,18 +95,14 @@ _REPAIR = "remove the run directory and run the study again"
 
 def _check_complete(folder: Path, dataset: xr.Dataset) -> None:
     """Refuse a run with lost files: Zarr would give fill values in their place, as if they had been measured."""
-    group = zarr.open_group(folder / _RESULTS, mode="r")
     lost = [name for name in _VARIABLES if name not in dataset]
     if lost:
         raise ConsilienceError(f"{folder}: the results have no variable {lost[0]!r}, a file is lost; {_REPAIR}")
-    done = int(dataset["done"].sum())
-    for name in _VARIABLES:
-        array: Any = group[name]
-        if array.nchunks_initialized < done:
-            raise ConsilienceError(
-                f"{folder}: {name} is there for {array.nchunks_initialized} cells and {done} are done, a file is lost; "
-                f"{_REPAIR}"
-            )
+    for index in np.argwhere(dataset["done"].values):
+        for name in _VARIABLES:
+            chunk = [*map(str, index), *["0"] * (dataset[name].ndim - len(index))]
+            if not (folder / _RESULTS / name).joinpath("c", *chunk).is_file():
+                raise ConsilienceError(f"{folder}: {name} of the finished cell {index.tolist()} is lost; {_REPAIR}")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -194,10 +190,10 @@ class RunStore:
             write_atomically(self.folder / _STUDY, self.study.toml())
         self._group = zarr.open_group(path)
         before, now = (json.loads(attributes["data"]) for attributes in (self._group.attrs, template.attrs))
-        if before != now:
+        if before["fingerprint"] != now["fingerprint"]:
             raise ConsilienceError(
-                f"out = {self.folder}: the data have changed since this run began ({_difference(before, now)}); "
-                f"give another directory"
+                f"out = {self.folder}: the data have changed since this run began (then: {before['origin']}; "
+                f"now: {now['origin']}); give another directory"
             )
 
     def missing(self) -> list[Cell]:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import tomli_w
+import tomlkit
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from consilience._catalogue import suggestion
@@ -163,7 +163,7 @@ class Study(Table):
 
     def toml(self) -> str:
         """Return the resolved study as TOML text."""
-        return tomli_w.dumps(self.tables())
+        return tomlkit.dumps(self.tables())
 
     def run(self, out: str | Path | None = None, **options: Any) -> xr.Dataset:
         """Train and measure every cell not finished yet in `out`; see `consilience.run.run`."""

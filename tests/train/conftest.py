@@ -60,20 +60,18 @@ STEPS = 71  # two whole draws of batches and a part of a third
 SGD = TrainOptions(optimizer="sgd", learning_rate=0.1, steps=STEPS, batch=8)
 HEAVY = replace(SGD, momentum=0.8, weight_decay=0.05, schedule="cosine")
 ADAM = TrainOptions(learning_rate=0.01, steps=STEPS, batch=8)
-DECAYING = replace(ADAM, weight_decay=0.5, schedule="cosine")
 
 # A compilation takes seconds: these programs, between them every option, serve all tests of gradient training.
 # name: task, noise process, what members share, network, options
 CASES = {
     "sgd": ("regression", "label-gaussian", {"inputs", "init", "batches"}, Linear((4,), init_scale=0.3), SGD),
     "heavy": ("regression", "label-gaussian", set(), MLP((6, 4), activation="tanh"), HEAVY),
-    "adam": ("classification", "label-flip", {"inputs", "init"}, MLP((8,)), ADAM),
-    "decaying": (
+    "adam": (
         "classification",
-        "input-gaussian",
-        {"inputs", "batches"},
+        "label-flip",
+        {"inputs", "init"},
         MLP((5,), activation="gelu", init_scale=0.7),
-        replace(DECAYING, loss="squared-error"),
+        replace(ADAM, weight_decay=0.5, schedule="cosine"),
     ),
     "full heavy": (
         "regression",
@@ -82,7 +80,13 @@ CASES = {
         MLP((6,), activation="tanh"),
         replace(HEAVY, batch="full"),
     ),
-    "full decaying": ("classification", "label-flip", {"inputs"}, MLP((6,)), replace(DECAYING, batch="full")),
+    "full adam": (
+        "classification",
+        "label-flip",
+        {"inputs"},
+        MLP((6,)),
+        replace(ADAM, weight_decay=0.5, loss="squared-error", batch="full"),
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,7 @@ def page_words(ds: xr.Dataset) -> dict[str, Any]:
         "failure_columns": ("SNR", "n_train", *extra_axes(ds), "member", "step"),
         "failures": failures[:_SHOWN_FAILURES],
         "n_failures": len(failures),
+        "notes": _notes(ds),
         "unfinished": _unfinished(ds),
     }
 
@@ -203,6 +205,12 @@ def _failures(ds: xr.Dataset) -> list[tuple[str, ...]]:
         )
         for index in zip(*np.nonzero(steps.values >= 0), strict=True)
     ]
+
+
+def _notes(ds: xr.Dataset) -> list[tuple[str, int]]:
+    """Every reason for a missing score that is not a divergence, with the number of cells it was given in."""
+    lines = [line for note in ds["note"].values.ravel().tolist() for line in dict.fromkeys(note.splitlines())]
+    return list(Counter(line for line in lines if " diverged: " not in line).items())
 
 
 def _unfinished(ds: xr.Dataset) -> list[str]:
