@@ -54,6 +54,15 @@ class Ensemble:
     seed: int
     n_max: int
 
+    def __post_init__(self) -> None:
+        n_pool = len(self.splits.train_x)
+        if not 1 <= self.n_max <= n_pool:
+            raise ConsilienceError(f"n_max = {self.n_max}: must lie between 1 and the size of the pool, {n_pool}")
+        if "inputs" not in self.shared and n_pool < self.members:
+            raise ConsilienceError(f"members = {self.members}: too many for inputs of their own from {n_pool} samples")
+        if not 0 <= self.seed < 2**32:
+            raise ConsilienceError(f"seed = {self.seed}: must lie between 0 and {2**32 - 1}")
+
     def spec(self, cell: Cell) -> Spec:
         """Return the program the cell belongs to: its options less those that are data of the program.
 
@@ -62,6 +71,8 @@ class Ensemble:
         ConsilienceError
             When the cell asks for the exact solver where there is no closed form.
         """
+        if not 1 <= cell.n_train <= self.n_max:
+            raise ConsilienceError(f"n_train = {cell.n_train}: must lie between 1 and n_max = {self.n_max}")
         spec = Spec(
             network=replace(cell.network, init_scale=1.0),
             options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),

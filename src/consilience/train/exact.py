@@ -8,6 +8,7 @@ McClelland & Ganguli, arXiv 1312.6120), unique up to a rotation of the hidden la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from consilience.data import Splits, member_key
+from consilience.train.networks import Linear
+from consilience.train.options import TrainOptions
 from consilience.train.program import Rows, Spec, Trained, subset
 
 __all__ = ["solve"]
@@ -40,24 +43,30 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
     Trained
         float64; the hidden layer has min(inputs, outputs) columns, the rank of the map.
     """
-    n_rows = len(rows.n_train)
-    x, y = splits.train_x, splits.train_y
-    sets = [
-        _realize(spec, x, y, np.uint32(seed), np.uint32(rows.member[i]), np.float32(rows.level[i]), n_max=n_max)
-        for i in range(n_rows)
-    ]
-    results: list[dict[str, Any]] = [{} for _ in range(n_rows)]
+    # What does not change the training set is left out of the key of the compiled function.
+    plain = replace(spec, network=Linear(), options=TrainOptions())
+    x, y = jnp.asarray(splits.train_x), jnp.asarray(splits.train_y)
+    results: dict[int, dict[str, Any]] = {}
     for together in _same_inputs(spec, rows):
         n = int(rows.n_train[together[0]])
-        inputs = np.asarray(sets[together[0]][0][:n], np.float64)
-        inverse = _regularized_inverse(inputs, spec.options.ridge)
+        inputs = inverse = np.empty((0, 0))
         for i in together:
-            labels = np.asarray(sets[i][1][:n])
+            member, level = np.uint32(rows.member[i]), np.float32(rows.level[i])
+            noisy_x, noisy_y = _realize(plain, x, y, np.uint32(seed), member, level, n_max=n_max)
+            if i == together[0]:
+                inputs = np.asarray(noisy_x[:n], np.float64)
+                inverse = _regularized_inverse(inputs, spec.options.ridge)
+            labels = np.asarray(noisy_y[:n])
             # One product for each row, not one for all: its rounding must not depend on which rows are together.
             weight = inverse @ _targets(spec, labels)
             results[i] = _describe(spec, weight, inputs, labels, splits, float(rows.target_variance[i]))
-    fields = {name: np.array([one[name] for one in results]) for name in Trained._fields if name != "layers"}
-    layers = {name: np.stack([one["layers"][name] for one in results]) for name in results[0]["layers"]}
+    return _stack([results[i] for i in range(len(rows.n_train))])
+
+
+def _stack(networks: list[dict[str, Any]]) -> Trained:
+    """Put the networks' results together, one leading axis for networks."""
+    fields = {name: np.array([one[name] for one in networks]) for name in Trained._fields if name != "layers"}
+    layers = {name: np.stack([one["layers"][name] for one in networks]) for name in networks[0]["layers"]}
     return Trained(layers=layers, **fields)
 
 

@@ -21,6 +21,7 @@ from jax import Array
 
 from consilience._catalogue import Catalogue
 from consilience.errors import ConsilienceError
+from consilience.train.options import check_choices
 
 __all__ = [
     "MLP",
@@ -114,6 +115,7 @@ class NetworkOptions(ABC):
         """Return the network at initialization, before `init_scale`."""
 
     def _check(self) -> None:
+        check_choices(self)
         if not self.hidden or min(self.hidden) < 1:
             raise ConsilienceError(
                 f"hidden = {list(self.hidden)}: give the width of each hidden layer, at least one, each 1 or more"
@@ -140,7 +142,8 @@ class Linear(NetworkOptions):
     """Linear network with one hidden layer and no biases: f(x) = W₂ W₁ x.
 
     The network whose alignment `consilience.theory` computes. The theory speaks about small
-    initialization: lower `init_scale` towards 0.01 for gradient training to reach it.
+    initialization (`init_scale` 0.01, the default) and, for the hidden layer, small steps: with large steps or
+    momentum gradient descent reaches the same map through layers that are less balanced.
     """
 
     name: ClassVar[str] = "linear"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from consilience._catalogue import suggestion
 from consilience.errors import ConsilienceError
 
-__all__ = ["TrainOptions"]
+__all__ = ["TrainOptions", "check_choices"]
+
+
+def check_choices(options: Any) -> None:
+    """Refuse a value that an option of type `Literal` does not list; pydantic does so only for study files."""
+    for name, hint in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ConsilienceError(f"{name} = {value!r}: {suggestion(str(value), get_args(hint))}")
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class TrainOptions:
         (`ridge` = 0) or the ridge map, in closed form.
     optimizer, learning_rate, momentum, weight_decay, schedule
         "adam" (with decoupled weight decay) or "sgd" (with heavy-ball `momentum`); `schedule` "constant", or
-        "cosine" from `learning_rate` down to zero at the last step.
+        "cosine" from `learning_rate` down towards zero, which it would reach one step after the last.
     steps, batch
         Number of updates and rows drawn, with replacement, for each; ``"full"`` uses the whole training set.
     loss
@@ -47,10 +56,9 @@ class TrainOptions:
     ridge: float = 0.0
 
     def __post_init__(self) -> None:
-        positive = {"learning_rate": self.learning_rate}
-        for name, value in positive.items():
-            if not (np.isfinite(value) and value > 0):
-                raise ConsilienceError(f"{name} = {value}: must be a positive number")
+        check_choices(self)
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ConsilienceError(f"learning_rate = {self.learning_rate}: must be a positive number")
         for name, value in {"weight_decay": self.weight_decay, "ridge": self.ridge}.items():
             if not (np.isfinite(value) and value >= 0):
                 raise ConsilienceError(f"{name} = {value}: must be zero or a positive number")
@@ -60,7 +68,8 @@ class TrainOptions:
             raise ConsilienceError(f"momentum = {self.momentum}: only optimizer = 'sgd' has it; remove it")
         if self.steps < 1:
             raise ConsilienceError(f"steps = {self.steps}: at least one step is needed")
-        if self.batch != "full" and self.batch < 1:
+        batch = cast(object, self.batch)
+        if batch != "full" and not (isinstance(batch, int) and batch >= 1):
             raise ConsilienceError(f"batch = {self.batch}: give a number of rows, 1 or more, or 'full'")
         if self.ridge and self.solver != "exact":
             raise ConsilienceError(

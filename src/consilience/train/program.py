@@ -90,7 +90,7 @@ class Arrays(NamedTuple):
 class Trained(NamedTuple):
     """What training gives, one leading axis for networks."""
 
-    layers: dict[str, Any]  # name -> (rows, n_probe, width)
+    layers: dict[str, Any]  # name -> (rows, n_probe, width); JAX sorts the names, `layer_widths` has their order
     train_loss: Any  # (rows,), on the noisy training set
     train_error: Any  # misclassified, or squared error / variance of the targets
     test_loss: Any  # against clean targets
@@ -241,7 +241,7 @@ def _optimize(spec: Spec, row: Rows, network: Network, x: Array, y: Array, batch
     optimizer = _optimizer(options, row.learning_rate, row.weight_decay)
     full = options.batch == "full"
 
-    def step(carry: Any, ids: Array) -> tuple[Any, None]:
+    def step(carry: Any, ids: Array) -> Any:
         network, state, t, diverged_at = carry
         if full:
             loss, gradient = _full_gradient(spec, network, x, y, row.n_train)
@@ -250,18 +250,17 @@ def _optimize(spec: Spec, row: Rows, network: Network, x: Array, y: Array, batch
         updates, state = optimizer.update(gradient, state, network)
         network = eqx.apply_updates(network, updates)
         diverged_at = jnp.where((diverged_at < 0) & ~jnp.isfinite(loss), t, diverged_at)
-        return (network, state, t + 1, diverged_at), None
+        return network, state, t + 1, diverged_at
 
-    def chunk(carry: Any, number: Array | int, steps: int) -> tuple[Any, None]:
+    def draw_and_step(number: Array, carry: Any) -> Any:
         shape = (DRAWS, 1 if full else int(options.batch))
         ids = jax.random.randint(jax.random.fold_in(batches, number), shape, 0, row.n_train)
-        return jax.lax.scan(step, carry, ids[:steps])
+        # The last draw may serve fewer steps: a loop of variable length compiles the step once for all draws.
+        count = jnp.minimum(DRAWS, options.steps - number * DRAWS)
+        return jax.lax.fori_loop(0, count, lambda i, inner: step(inner, ids[i]), carry)
 
     carry = (network, optimizer.init(eqx.filter(network, eqx.is_array)), jnp.int32(0), jnp.int32(-1))
-    whole, rest = divmod(options.steps, DRAWS)
-    carry, _ = jax.lax.scan(lambda c, number: chunk(c, number, DRAWS), carry, jnp.arange(whole))
-    if rest:
-        carry, _ = chunk(carry, whole, rest)
+    carry = jax.lax.fori_loop(0, -(-options.steps // DRAWS), draw_and_step, carry)
     return carry[0], carry[3]
 
 
