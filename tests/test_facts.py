@@ -98,6 +98,14 @@ def test_a_monotone_curve_has_no_dip():
     assert (falling.interior, falling.clear, falling.n_train) == (False, False, 40)
 
 
+def test_rounding_is_not_taken_for_a_dip():
+    ds = fake_run()
+    scores = np.ones(ds["alignment"].shape)
+    scores[:, 3] -= 1e-8  # at every pair alike: of no standard error at all
+    ds["alignment"] = (ds["alignment"].dims, scores)
+    assert not any(low.interior or low.clear for low in lowest_alignment(ds))
+
+
 def test_a_flat_curve_is_called_a_clear_dip_no_more_often_than_stated():
     # Many independent curves at once: SNR serves as the index of repetition.
     repeats, members, points = 300, 6, 8

@@ -26,6 +26,9 @@ __all__ = ["Lowest", "lowest_alignment", "lowest_of"]
 
 Floats = NDArray[np.float64]
 
+# Networks are trained in float32: scores that should be equal differ by less than this.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Lowest:
@@ -124,7 +127,9 @@ def _lowest(ds: xr.Dataset, selection: Selection, snr: float, scores: Floats, le
     members = ds["member_a"].values, ds["member_b"].values
     estimate = pair_mean(scores, *members)
     measured = np.flatnonzero(np.isfinite(estimate.mean))
-    best = measured[np.argmin(sign * estimate.mean[measured])]
+    # Scores closer than rounding are equal: of several, the first is the lowest, and no dip is seen among them.
+    heights = sign * estimate.mean[measured]
+    best = measured[np.argmax(heights <= heights.min() + _ROUNDING)]
     first, last = measured[0], measured[-1]
     above = pair_mean(sign * (scores - scores[best]), *members, level=level)  # (n_train,)
     n_train = ds["n_train"].values
