@@ -79,12 +79,12 @@ def test_linear_test_error_is_as_theory_says(linear):
 
 
 def test_gradient_descent_gives_the_networks_of_the_closed_form(tmp_path):
-    n_train = [20, 60, 80, 120, 200, 400]
+    n_train = [10, 20, 60, 80, 90, 110, 120, 200, 400]
     run = Study.load("linear", **{"grid.members": 3, "grid.n_train": n_train}).run(tmp_path / "run")
     exact, gradient = (run.sel({"train.solver": solver}) for solver in ("exact", "gradient"))
-    # The initial weights, 0.01 in scale, leave a part of that size in directions no sample constrains.
-    assert float(abs(exact.alignment - gradient.alignment).max()) < 0.01
-    np.testing.assert_allclose(exact.test_error, gradient.test_error, rtol=0.02, atol=1e-3)
+    # The initial weights, 0.002 in scale, leave a part of that size in directions no sample constrains.
+    assert float(abs(exact.alignment - gradient.alignment).max()) < 0.002
+    np.testing.assert_allclose(exact.test_error, gradient.test_error, rtol=0.005, atol=1e-4)
     assert bool((exact.converged == gradient.converged).all())
 
 
