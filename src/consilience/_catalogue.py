@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from consilience.errors import UnknownNameError
@@ -43,10 +43,6 @@ class Catalogue(Mapping[str, T]):
             raise ValueError(f"{self.kind} {name!r} is registered already, as {self._entries[name]!r}")
         self._entries[name] = entry
         return entry
-
-    def named(self, name: str) -> Callable[[T], T]:
-        """Decorator form of `register`."""
-        return lambda entry: self.register(name, entry)
 
     def __getitem__(self, name: str) -> T:
         try:

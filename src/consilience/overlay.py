@@ -35,20 +35,23 @@ def overlay(study: Study, splits: Splits) -> Overlay:
     and estimated from the training pool otherwise.
     """
     shape = len(study.grid.snr), len(study.grid.n_train)
-    nothing = np.full(shape, np.nan)
-    reason = _why_not(study)
+    reason = _why_not(study, splits)
     if reason:
-        return Overlay({}, nothing, (f"No theory is drawn: {reason}.",))
-    truth, known = (splits.truth, True) if splits.truth is not None else (_estimate(splits), False)
+        return Overlay({}, np.full(shape, np.nan), (f"No theory is drawn: {reason}.",))
+    teacher, known = (_known(splits.truth), True) if splits.truth is not None else (_estimate(splits), False)
+    shared = "inputs" in study.noise.shared
     predicted = theory.linear_network(
-        truth.eigenvalues,
-        truth.beta,
+        teacher.eigenvalues,
+        teacher.beta,
         study.grid.n_train,
         study.grid.snr,
-        misfit=truth.misfit,
+        misfit=teacher.misfit,
         ridge=study.train.ridge,
-        shared_inputs="inputs" in study.noise.shared,
+        shared_inputs=shared,
     )
+    # Members with inputs of their own must take them from a real pool again beyond this size: neither case of theory.
+    apart = np.array(study.grid.n_train) <= len(splits.train_x) // study.grid.members
+    predicted = predicted._make(np.where(shared | apart, field, np.nan) for field in predicted)
     alignment: dict[tuple[str, str], Floats] = {}
     for measure in study.measure.measures:
         if measure.name == "output_correlation":
@@ -60,7 +63,7 @@ def overlay(study: Study, splits: Splits) -> Overlay:
     return Overlay(alignment, error, _sentences(study, known=known))
 
 
-def _why_not(study: Study) -> str:
+def _why_not(study: Study, splits: Splits) -> str:
     """Return why theory does not apply, or nothing."""
     if not isinstance(study.network, Linear):
         return f"it speaks about linear networks, and these are of kind {study.network.name!r}"
@@ -68,6 +71,8 @@ def _why_not(study: Study) -> str:
         return f"it speaks about Gaussian noise on targets, and this is {study.noise.process.name!r}"
     if study.train.weight_decay:
         return "weight decay on both layers of a linear network is not the ridge penalty it assumes"
+    if study.network.hidden[0] < min(splits.d, splits.n_outputs):
+        return f"a hidden layer of {study.network.hidden[0]} cannot represent every map to {splits.n_outputs} outputs"
     return ""
 
 
@@ -76,24 +81,34 @@ def _is_linear_cka(measure: Measure) -> bool:
     return any(measure == get_measure("cka", estimator=name) for name in ("debiased", "biased", "lange"))
 
 
-def _estimate(splits: Splits) -> LinearTruth:
+class _Teacher(NamedTuple):
+    eigenvalues: Floats  # (d,) of the covariance of the inputs
+    beta: Floats  # (k, d) best linear map in the eigenbasis
+    misfit: Floats | float  # (k, k) covariance of what no linear map fits, or its variance at every output
+
+
+def _known(truth: LinearTruth) -> _Teacher:
+    return _Teacher(truth.eigenvalues, truth.beta, truth.misfit)
+
+
+def _estimate(splits: Splits) -> _Teacher:
     """Estimate spectrum and best linear map from the training pool by least squares.
 
-    The misfit is the residual variance with the degrees of freedom of the fit taken off, and the map is scaled to
+    The misfit is the residual covariance with the degrees of freedom of the fit taken off, and the map is scaled to
     the variance that remains.
     """
     x, y = np.asarray(splits.train_x, np.float64), np.asarray(splits.train_y, np.float64)
     eigenvalues, basis = scipy.linalg.eigh(x.T @ x / len(x))
     scores = x @ basis  # (n, d), uncorrelated
-    kept = eigenvalues > x.shape[1] * np.finfo(np.float64).eps * eigenvalues[-1]
+    kept = eigenvalues > np.finfo(np.float32).eps ** 2 * eigenvalues[-1]  # the inputs are float32
     beta = np.zeros((y.shape[1], x.shape[1]))
     beta[:, kept] = (scores[:, kept].T @ y / (len(x) * eigenvalues[kept, None])).T
     fitted = scores @ beta.T
-    misfit = ((y - fitted) ** 2).sum(axis=0) / max(1, len(x) - kept.sum())  # (outputs,)
+    misfit = (y - fitted).T @ (y - fitted) / max(1, len(x) - int(kept.sum()))  # (k, k)
     # Least squares fits the misfit too: the signal is what the misfit leaves of the targets' variance.
-    signal, found = np.maximum(0.0, y.var(axis=0) - misfit), fitted.var(axis=0)
+    signal, found = np.maximum(0.0, y.var(axis=0) - np.diag(misfit)), fitted.var(axis=0)
     beta *= np.sqrt(np.divide(signal, found, out=np.zeros_like(found), where=found > 0))[:, None]
-    return LinearTruth(np.where(kept, eigenvalues, 0.0), beta, float(misfit.mean()))
+    return _Teacher(np.where(kept, eigenvalues, 0.0), beta, misfit)
 
 
 def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
@@ -103,6 +118,8 @@ def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
     found = [f"Theory is the deterministic equivalent of the {solution} solution, with {source}."]
     if study.train.solver == "gradient":
         found.append("Gradient training reaches it from a small initialization once it has converged.")
+    if "inputs" not in study.noise.shared:
+        found.append("It is drawn up to the n_train at which members' own inputs begin to overlap.")
     if not known:
         found.append("It takes the inputs as Gaussian: heavier tails lower alignment near n = d.")
     return tuple(found)

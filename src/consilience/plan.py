@@ -46,6 +46,12 @@ class Plan:
             ensemble = self.ensemble(cell)
             _check(point, ensemble.splits)
             ensemble.spec(self.training(cell))
+        tasks = {ensemble.splits.task for ensemble in self._ensembles.values()}
+        if len(tasks) > 1:
+            raise ConsilienceError(
+                "data.source: classification and regression in one grid have errors that cannot be compared; make two "
+                "studies of them"
+            )
         layers = (
             train.layer_widths(point.network, *_sizes(self._ensembles[_environment(point)].splits))
             for point in self._points.values()
@@ -210,7 +216,13 @@ def _sizes(splits: Splits) -> tuple[int, int]:
 
 
 def _check(point: Study, splits: Splits) -> None:
-    """Refuse noise or losses that do not fit the task."""
+    """Refuse noise or losses that do not fit the task, and measures that need more probe samples."""
+    for measure in point.measure.measures:
+        if len(splits.probe_x) < measure.min_samples:
+            raise ConsilienceError(
+                f"data.n_probe = {len(splits.probe_x)}: {measure.label} needs {measure.min_samples} or more; set "
+                f"data.n_probe, or leave this measure out"
+            )
     process = point.noise.process
     if splits.task not in process.tasks:
         fitting = " or ".join(sorted(process.tasks))

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from consilience import train
 from consilience.compare import pairwise
@@ -80,6 +81,8 @@ def run(
         if progress:
             progress(done, n_cells)
         written = 0
+        # BLAS rounds differently with every number of threads, and results must not depend on it.
+        single = threadpool_limits(1, user_api="blas")
         try:
             for cell, values in compute(plan, order(missing) if order else missing, devices=devices):
                 store.write(cell, values)
@@ -87,6 +90,7 @@ def run(
                 if progress:
                     progress(done + written, n_cells)
         finally:
+            single.restore_original_limits()
             if written:
                 store.record(
                     {
@@ -115,8 +119,8 @@ def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) ->
 
 def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]:
     """Return a cell's block of every variable; `steps` stands for the end of training."""
-    fitted = trained.diverged_at < 0
-    alive = fitted.copy()
+    finite = trained.diverged_at < 0
+    alive = finite.copy()
     for activations in trained.layers.values():
         alive &= np.isfinite(activations).all(axis=(1, 2))
     values: dict[str, Any] = {
@@ -124,10 +128,10 @@ def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]
         for name in ("train_loss", "train_error", "test_loss", "test_error")
     }
     values["converged"] = alive & (trained.train_error <= (0 if plan.task == "classification" else FITTED))
-    values["diverged_at"] = np.where(alive, -1, np.where(fitted, steps, trained.diverged_at))
+    values["diverged_at"] = np.where(alive, -1, np.where(finite, steps, trained.diverged_at))
     notes = [
         f"member {member} diverged: its loss stopped being finite at step {trained.diverged_at[member]}"
-        if not fitted[member]
+        if not finite[member]
         else f"member {member} diverged: its activations on the probe inputs are not finite"
         for member in np.flatnonzero(~alive)
     ]
@@ -200,7 +204,9 @@ def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
         if spec.options.solver == "gradient":
             train.compile_program(ensemble, spec, n_cells=len(together), devices=devices)
         seconds += time.perf_counter() - start
-        per_network = train.seconds_per_network(ensemble, plan.training(typical), devices=devices)
+        per_network = train.seconds_per_network(
+            ensemble, plan.training(typical), n_cells=len(together), devices=devices
+        )
         seconds += per_network * len(together) * ensemble.members
         seconds += _seconds_measuring(plan, ensemble, typical) * len(together)
         arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)

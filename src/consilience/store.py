@@ -7,7 +7,8 @@ A run directory holds
 - ``study.toml``, the study with every option resolved;
 - ``results.zarr``, a Zarr v3 group that xarray opens as the run's Dataset, in which every variable has one
   chunk per cell;
-- ``provenance.json``, versions, hardware, data, seeds and one entry with times for each process that wrote.
+- ``provenance.json``, one entry for each process that wrote: its times, cells, seed, versions and hardware. What
+  the data are is an attribute of the Dataset.
 
 A cell is written variable by variable and ``done`` last. Chunk writes are atomic renames, so a process killed
 at any moment loses the cells in flight and nothing else: what is not ``done`` is computed again, what is done
@@ -83,7 +84,11 @@ def open_run(path: str | Path) -> xr.Dataset:
     if not (folder / _RESULTS / "zarr.json").is_file():
         raise ConsilienceError(f"{folder}: not a run directory (it has no {_RESULTS}); `consilience run` makes one")
     try:
-        dataset = xr.open_zarr(folder / _RESULTS, consolidated=False).load()
+        lazy = xr.open_zarr(folder / _RESULTS, consolidated=False)
+        if "done" in lazy:
+            # First: a cell that another process finishes while the rest is read does not count yet.
+            lazy = lazy.assign(done=lazy["done"].load())
+        dataset = lazy.load()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ConsilienceError(f"{folder}: results cannot be read, a file is damaged ({error}); {_REPAIR}") from error
     _check_complete(folder, dataset)
@@ -112,10 +117,18 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _umask() -> int:
+    """Return the process's mask of file modes: temporary files are private, results are as the user's others."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 class RunStore:

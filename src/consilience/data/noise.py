@@ -52,7 +52,7 @@ def member_key(seed: int | Array, member: int | Array) -> Array:
     if isinstance(seed, int | np.integer) and not 0 <= seed < _SEEDS:
         raise ConsilienceError(f"seed = {seed}: must lie between 0 and {_SEEDS - 1}")
     random = require("jax.random", extra="study", purpose="drawing noise")
-    return random.fold_in(random.fold_in(random.key(seed), _STREAM), member)
+    return random.fold_in(random.fold_in(random.key(seed, impl="threefry2x32"), _STREAM), member)
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,11 @@ class NoiseProcess(abc.ABC):
     @abc.abstractmethod
     def level(self, snr: float) -> float:
         """Strength of the noise at this SNR: a standard deviation σ, or a probability p. Infinity gives 0."""
+
+    def target_variance(self, level: float) -> float:
+        """Variance of a noisy regression target whose clean variance is 1; override where targets are corrupted."""
+        del level
+        return 1.0
 
     @abc.abstractmethod
     def apply(
@@ -162,6 +167,10 @@ class LabelGaussian(NoiseProcess):
         """σ = 1/√SNR, in standard deviations of the target."""
         return _sigma(snr)
 
+    def target_variance(self, level: float) -> float:
+        """1 + σ²."""
+        return 1 + level**2
+
     def apply(
         self, key: Array, ids: Array, x: Array, y: Array, level: float | Array, *, n_classes: int
     ) -> tuple[Array, Array]:
@@ -182,7 +191,7 @@ class InputGaussian(NoiseProcess):
 
     name: ClassVar[str] = "input-gaussian"
     title: ClassVar[str] = "Gaussian noise on inputs"
-    definition: ClassVar[str] = "mean variance of the clean inputs (1: they are standardised) / variance of the noise"
+    definition: ClassVar[str] = "variance of each clean input that varies (1: standardised) / variance of the noise"
     corrupts: ClassVar[Literal["labels", "inputs"]] = "inputs"
     tasks: ClassVar[frozenset[Task]] = CLASSIFICATION | REGRESSION
 
@@ -203,7 +212,8 @@ class InputGaussian(NoiseProcess):
 class LabelFlip(NoiseProcess):
     """With probability p a label is replaced by a class drawn uniformly, the right one included.
 
-    Replacement attenuates E[one-hot | x] by 1 − p, so a fraction (1 − p)² of the label's variance is signal:
+    Replacement attenuates E[one-hot | x] by 1 − p, so for balanced classes a fraction (1 − p)² of the
+    label's variance is signal:
 
         SNR = (1 − p)² / (1 − (1 − p)²),    p = 1 − √(SNR / (1 + SNR)),
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.facts.curves import (
+    ROUNDING,
     Selection,
     alignment_estimate,
     is_distance,
@@ -76,7 +77,9 @@ def snr_steps(ds: xr.Dataset, selection: Selection, *, level: float = 0.95) -> S
     order = np.argsort(ds["snr"].values)
     sign = -1.0 if is_distance(ds, selection.measure) else 1.0
     scores = sign * pair_scores(ds, selection)[order]  # (snr, n_train, pair)
-    change = pair_mean(np.diff(scores, axis=0), ds["member_a"].values, ds["member_b"].values, level=level)
+    change = pair_mean(
+        _beyond_rounding(np.diff(scores, axis=0)), ds["member_a"].values, ds["member_b"].values, level=level
+    )
     measured = np.isfinite(change.mean)
     return SnrSteps(
         n=int(measured.sum()),
@@ -95,9 +98,12 @@ def error_opposition(ds: xr.Dataset, selection: Selection, *, level: float = 0.9
     scores = sign * pair_scores(ds, selection)
     errors = per_member(ds, "test_error", selection.at).astype(np.float64)
     aligned = pair_mean(
-        scores[:, left] - scores[:, right], ds["member_a"].values, ds["member_b"].values, level=level
+        _beyond_rounding(scores[:, left] - scores[:, right]),
+        ds["member_a"].values,
+        ds["member_b"].values,
+        level=level,
     )  # (snr, cell pairs)
-    worse = member_mean(errors[:, left] - errors[:, right], level=level)
+    worse = member_mean(_beyond_rounding(errors[:, left] - errors[:, right]), level=level)
     known = np.isfinite(aligned.mean) & np.isfinite(worse.mean)
     product = np.where(known, aligned.mean * worse.mean, -np.inf)
     opposed = product > 0
@@ -134,6 +140,11 @@ def theory_gap(ds: xr.Dataset, selection: Selection, *, level: float = 0.95) -> 
         covered=int((both & (measured.low <= predicted) & (predicted <= measured.high)).sum()),
         n_intervals=int((both & np.isfinite(measured.se)).sum()),
     )
+
+
+def _beyond_rounding(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Set to zero what may be rounding: of differences without spread any size would count as clear."""
+    return np.where(np.abs(differences) < ROUNDING, 0.0, differences)
 
 
 def _excludes_zero(estimate: Estimate) -> Bools:

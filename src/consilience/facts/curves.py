@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "ROUNDING",
     "At",
     "AxisValue",
     "Selection",
@@ -37,6 +38,9 @@ __all__ = [
     "selections",
     "values",
 ]
+
+# Networks are trained in float32: scores and errors that should be equal differ by less than this.
+ROUNDING = 1e-6
 
 AxisValue = float | str
 At = Mapping[str, AxisValue]

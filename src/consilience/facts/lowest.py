@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from consilience.facts.curves import (
+    ROUNDING,
     At,
     Selection,
     combinations,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Lowest", "lowest_alignment", "lowest_of"]
 
 Floats = NDArray[np.float64]
-
-# Networks are trained in float32: scores that should be equal differ by less than this.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _lowest(ds: xr.Dataset, selection: Selection, snr: float, scores: Floats, le
     measured = np.flatnonzero(np.isfinite(estimate.mean))
     # Scores closer than rounding are equal: of several, the first is the lowest, and no dip is seen among them.
     heights = sign * estimate.mean[measured]
-    best = measured[np.argmax(heights <= heights.min() + _ROUNDING)]
+    best = measured[np.argmax(heights <= heights.min() + ROUNDING)]
     first, last = measured[0], measured[-1]
     above = pair_mean(sign * (scores - scores[best]), *members, level=level)  # (n_train,)
     n_train = ds["n_train"].values

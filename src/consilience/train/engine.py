@@ -89,13 +89,12 @@ class Ensemble:
 
     def rows(self, cells: Sequence[Cell]) -> Rows:
         """Return one row for each member of each cell."""
-        noisy_targets = self.splits.task == "regression" and self.process.corrupts == "labels"
         fields = [
             Rows(
                 n_train=cell.n_train,
                 member=member,
                 level=cell.level,
-                target_variance=1 + noisy_targets * cell.level**2,
+                target_variance=self.process.target_variance(cell.level),
                 learning_rate=cell.options.learning_rate,
                 weight_decay=cell.options.weight_decay,
                 init_scale=cell.network.init_scale,
@@ -139,7 +138,8 @@ def _check_exact(spec: Spec) -> None:
         raise ConsilienceError(
             "train.solver = 'exact': cross-entropy has no closed form; set train.loss = 'squared-error'"
         )
-    needed = min(spec.n_inputs, spec.n_outputs)
+    # Centred one-hot targets add up to zero, which takes one off the rank of the map.
+    needed = min(spec.n_inputs, spec.n_outputs - spec.classification)
     if spec.network.hidden[0] < needed:
         raise ConsilienceError(
             f"network.hidden = {list(spec.network.hidden)}: the exact solution has rank {needed}; make the hidden "
@@ -219,7 +219,7 @@ def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     return 4 * (parameters + noisy + activations)
 
 
-def seconds_per_network(ensemble: Ensemble, cell: Cell, *, devices: int | None = None) -> float:
+def seconds_per_network(ensemble: Ensemble, cell: Cell, *, n_cells: int = 1, devices: int | None = None) -> float:
     """Measure, on this machine, the time one network takes, all devices at work.
 
     Trains the cell's members for a few steps, twice as long the second time, and extrapolates: a few seconds
@@ -231,7 +231,7 @@ def seconds_per_network(ensemble: Ensemble, cell: Cell, *, devices: int | None =
     taken: list[float] = []
     for count in (steps, 2 * steps):
         short = cell._replace(options=replace(cell.options, steps=count))
-        program = compile_program(ensemble, ensemble.spec(short), devices=devices)
+        program = compile_program(ensemble, ensemble.spec(short), n_cells=n_cells, devices=devices)
         rows = ensemble.rows([short] * (program.rows_per_call // ensemble.members))
         jax.block_until_ready(program(rows))
         best = min(_seconds(lambda p=program, r=rows: jax.block_until_ready(p(r))) for _ in range(3))

@@ -106,7 +106,8 @@ def _targets(spec: Spec, labels: NDArray[Any]) -> Floats:
 def _regularized_inverse(x: Floats, ridge: float) -> Floats:
     """Return (inputs, n): the map from targets to the ridge or minimum-norm solution, by one thin SVD of x."""
     left, singular, right = scipy.linalg.svd(x, full_matrices=False)
-    kept = singular > max(x.shape) * np.finfo(np.float64).eps * singular[0]
+    # Inputs are float32: singular values below its resolution are rounding, not directions of the data.
+    kept = singular > np.finfo(np.float32).eps * singular[0]
     filtered = np.zeros_like(singular)
     filtered[kept] = singular[kept] / (singular[kept] ** 2 + len(x) * ridge)
     return (right.T * filtered) @ left.T
