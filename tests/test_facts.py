@@ -106,6 +106,15 @@ def test_rounding_is_not_taken_for_a_dip():
     assert not any(low.interior or low.clear for low in lowest_alignment(ds))
 
 
+def test_rounding_is_not_taken_for_a_rise_or_an_opposition():
+    ds = fake_run()
+    rounding = 1e-12 * np.arange(ds["alignment"].size).reshape(ds["alignment"].shape)
+    ds["alignment"] = (ds["alignment"].dims, 1 + rounding)
+    selection = first_selection(ds)
+    assert snr_steps(ds, selection).up == snr_steps(ds, selection).down == 0
+    assert error_opposition(ds, selection).opposed == 0
+
+
 def test_a_flat_curve_is_called_a_clear_dip_no_more_often_than_stated():
     # Many independent curves at once: SNR serves as the index of repetition.
     repeats, members, points = 300, 6, 8

@@ -34,6 +34,7 @@ def drawn(of: Study):
         ({"network": {"kind": "mlp", "hidden": [2]}}, "'mlp'"),
         ({"noise.process": "input-gaussian"}, "'input-gaussian'"),
         ({"train.weight_decay": 1e-3}, "weight decay"),
+        ({"network.hidden": [1]}, "cannot represent every map to 2 outputs"),
     ],
 )
 def test_where_theory_does_not_apply_it_says_why(changes, reason):
@@ -162,6 +163,31 @@ def test_estimated_theory_is_near_that_of_the_known_truth(taught):
     for key, values in wanted.alignment.items():
         np.testing.assert_allclose(found.alignment[key], values, atol=allowed)
     np.testing.assert_allclose(found.error, wanted.error, rtol=allowed)
+
+
+def test_theory_stops_where_members_own_inputs_begin_to_overlap():
+    """A real pool holds members × n samples up to n = 110 for three members; beyond, neither case of theory holds."""
+    base = tables(EXACT) | {"data": {"source": "diabetes", "n_probe": 50, "n_test": 60}}
+    of = study(base, {"noise.shared": [], "grid.n_train": [30, 110, 111, 300], "network.hidden": [1]})
+    found = drawn(of)
+    assert np.isfinite(found.error[:, :2]).all()
+    assert np.isnan(found.error[:, 2:]).all()
+    assert "overlap" in " ".join(found.sentences)
+
+
+def test_estimated_misfit_keeps_what_outputs_have_in_common(monkeypatch):
+    """One output without misfit and one with much are not two outputs with half of it each."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4000, 3))
+    y = np.stack([x[:, 0], 0.6 * x[:, 1] + 0.8 * rng.standard_normal(4000)], axis=1)
+    of = study(EXACT)
+    splits = replace(splits_of(of), train_x=x.astype(np.float32), train_y=y.astype(np.float32), truth=None)
+    given = []
+    original = theory.linear_network
+    monkeypatch.setattr(theory, "linear_network", lambda *a, **k: given.append(k["misfit"]) or original(*a, **k))
+    overlay(of, splits)
+    standard_error = 4 * 0.64 * np.sqrt(2 / 4000)
+    np.testing.assert_allclose(given[0], np.diag([0, 0.64]), atol=standard_error)
 
 
 def test_estimated_signal_and_misfit_add_up_to_the_variance_of_the_targets():

@@ -46,6 +46,13 @@ def template(deep):
             "train.",
             "'squared-error'",
         ),
+        (GRADIENT, {"data.n_probe": 11, "measure.measures": ["mutual_knn"]}, "data.n_probe = 11", "12"),
+        (
+            GRADIENT,
+            {"noise.process": "input-gaussian", "grid.data.source": ["digits", "diabetes"]},
+            "data.source",
+            "two studies",
+        ),
     ],
     ids=[
         "flip-only",
@@ -57,6 +64,8 @@ def template(deep):
         "no-images",
         "rank",
         "exact",
+        "probe",
+        "tasks",
     ],
 )
 def test_what_the_data_do_not_allow_is_refused_before_training(base, changes, key, remedy):

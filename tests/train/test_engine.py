@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -255,3 +257,25 @@ def test_devices_are_found_where_the_system_has_no_processor_affinity(monkeypatc
     """macOS and Windows."""
     monkeypatch.delattr(os, "sched_getaffinity")
     assert devices() == jax.devices()
+
+
+def test_settings_of_the_user_s_jax_do_not_change_results(tmp_path):
+    """64-bit mode and another generator of random numbers are for the user's own programs."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from consilience import train\n"
+        "from consilience.data import LinearTeacher, LabelGaussian, prepare\n"
+        "splits = prepare(LinearTeacher(n_features=3), n_train=8, n_test=8, n_probe=8)\n"
+        "ensemble = train.Ensemble(splits, LabelGaussian(), frozenset({'inputs'}), 2, 0, 8)\n"
+        "cell = train.Cell(8, 0.5, train.Linear(hidden=(2,)), train.TrainOptions(steps=33, batch=4))\n"
+        "[(_, found)] = train.train(ensemble, [cell])\n"
+        "print(found.layers['output'].tobytes().hex())\n"
+    )
+
+    def output(**settings):
+        environment = os.environ | settings
+        found = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    assert output() == output(JAX_ENABLE_X64="1", JAX_DEFAULT_PRNG_IMPL="rbg")
