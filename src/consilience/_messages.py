@@ -54,10 +54,15 @@ def one_line(error: ValidationError, *, valid: Iterable[str]) -> str:
         return f"{key} = {first['input']!r}: unknown key; {suggestion(key.rpartition('.')[2], valid)}"
     if first["type"] in _MISSING:
         return f"{key} is missing; give it a value"
-    alternatives = dict.fromkeys(_message(problem) for problem in problems if _key(problem["loc"]) == key)
-    message = " or ".join(alternatives)
+    # Branches of a union each say what they wanted; other problems with the same key are others.
+    branches = [problem for problem in problems if _in_branch(problem) and _key(problem["loc"]) == key]
+    message = " or ".join(dict.fromkeys(map(_message, branches if _in_branch(first) else [first])))
     value = list(first["input"]) if isinstance(first["input"], tuple) else first["input"]
     return f"{key} = {value!r}: {message}" if key else message
+
+
+def _in_branch(problem: Any) -> bool:
+    return bool(problem["loc"]) and _BRANCH.match(str(problem["loc"][-1])) is not None
 
 
 def _key(location: tuple[int | str, ...]) -> str:

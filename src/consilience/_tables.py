@@ -187,7 +187,7 @@ def _check_axis(key: str, values: Any) -> None:
     if "." not in key and key != "seed":
         hint = suggestion(key, ["snr", "n_train", "members", "seed"])
         raise ConsilienceError(
-            f"{key} = {values!r}: not an option of the grid; {hint} A further axis is a dotted key with a list of "
+            f"{key} = {values!r}: not an option of the grid ({hint}); a further axis is a dotted key with a list of "
             f'values, like "train.weight_decay" = [0, 1e-4]'
         )
     if key != "seed" and table not in _AXIS_TABLES:

@@ -7,6 +7,7 @@ import math
 import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,7 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` says what an interruption leaves
 )
+_PIPED_WIDTH = 160  # where output goes to a file nothing needs to be cut
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON to standard output.")]
 Overrides = Annotated[
     str,
@@ -51,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments, exit_on_error=False, print_error=False)
     except (ConsilienceError, cyclopts.CycloptsError) as error:
         print(f"consilience: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:  # a full disk, a folder that cannot be written: the system's own words say which
+        print(f"consilience: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("consilience: interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
@@ -318,15 +323,19 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
 
 
 def _print_results(dataset: xr.Dataset, folder: Path, report_path: Path | None, *, as_json: bool) -> None:
-    from consilience.facts import sentences, summary_table
+    from consilience.facts import interpolation_threshold, lowest_alignment, sentences, summary_table
 
     summary = summary_table(dataset)
     if as_json:
         rows = [dict(zip(summary.columns, row, strict=True)) for row in summary.rows]
-        found = {"run": str(folder), "report": report_path and str(report_path), "title": summary.title}
+        found: dict[str, Any] = {"run": str(folder), "report": report_path and str(report_path), "title": summary.title}
+        found["lowest"] = [asdict(low) for low in lowest_alignment(dataset)]
+        found["thresholds"] = [asdict(threshold) for threshold in interpolation_threshold(dataset)]
         print(_json({**found, "table": rows, "facts": sentences(dataset)}))
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_WIDTH)
     table = Table(*summary.columns, title=summary.title, box=None, title_justify="left", pad_edge=False)
     for row in summary.rows:
         table.add_row(*row)

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from consilience import train
-from consilience.data import Splits, SyntheticSource, prepare
+from consilience.data import File, Splits, SyntheticSource, prepare
 from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
@@ -228,6 +228,7 @@ def _check(point: Study, splits: Splits) -> None:
         fitting = " or ".join(sorted(process.tasks))
         raise ConsilienceError(
             f"noise.process = {process.name!r}: corrupts {fitting} data, but {point.data.source.name} is {splits.task}"
+            + (" as far as its target tells; data.task decides" if isinstance(point.data.source, File) else "")
         )
     if splits.task == "regression" and point.train.loss == "cross-entropy":
         raise ConsilienceError(

@@ -92,6 +92,14 @@ def open_run(path: str | Path) -> xr.Dataset:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ConsilienceError(f"{folder}: results cannot be read, a file is damaged ({error}); {_REPAIR}") from error
     _check_complete(folder, dataset)
+    return _only_done(dataset)
+
+
+def _only_done(dataset: xr.Dataset) -> xr.Dataset:
+    """Blank what a killed process, or one still at work, has written of cells that are not done."""
+    for name, (_, _, fill) in _VARIABLES.items():
+        if name != "done":
+            dataset[name] = dataset[name].where(dataset["done"], fill).astype(dataset[name].dtype)
     return dataset
 
 

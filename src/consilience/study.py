@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tomlkit
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from consilience._catalogue import suggestion
 from consilience._messages import one_line
@@ -88,6 +88,13 @@ class Study(Table):
             Values for dotted keys, replacing those of the file: ``**{"grid.members": 16}``.
         """
         return cls(**_override(_read_toml(path_or_name), overrides))
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if name.startswith(".") or {"/", "\\"} & set(name):
+            raise ValueError("must hold no / and not begin with a dot: it names the run directory")
+        return name
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -34,7 +34,8 @@ class TrainOptions:
         "adam" (with decoupled weight decay) or "sgd" (with heavy-ball `momentum`); `schedule` "constant", or
         "cosine" from `learning_rate` down towards zero, which it would reach one step after the last.
     steps, batch
-        Number of updates and rows drawn, with replacement, for each; ``"full"`` uses the whole training set.
+        Number of updates and rows drawn, with replacement, for each: a batch may be larger than a small training
+        set, but not than every one of the grid. ``"full"`` uses the whole training set.
     loss
         "auto": cross-entropy for classification, squared error for regression. "squared-error" on a
         classification task regresses the one-hot labels, centred by 1 / classes.
