@@ -316,7 +316,14 @@ def test_control_c_keeps_finished_cells_and_shows_no_traceback(tmp_path, out):
     many = {"grid.snr": [0.1 * 1.2**i for i in range(30)], "grid.n_train": list(range(3, 15))}
     path = study_file(tmp_path / "study.toml", EXACT, many)
     arguments = [COMMAND, "run", str(path), "--out", str(out)]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it runs in the background with the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and not (out / "results.zarr" / "done" / "c").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -367,3 +367,19 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path, monkeypatc
         write_atomically(path, "new" if fail == "replace" else "\ud800")  # a lone surrogate is no UTF-8
     assert path.read_text(encoding="utf-8") == "old"
     assert os.listdir(tmp_path) == ["text"]
+
+
+def test_what_was_written_of_an_unfinished_cell_is_not_shown(folder, plan, template, monkeypatch):
+    """A process killed between two variables of a cell leaves scores that belong to nothing finished."""
+    cell = plan.study.cells()[0]
+    lay_out(folder, plan, template)
+    with monkeypatch.context() as patch, pytest.raises(Killed), RunStore(folder, plan.study) as store:
+        store.create(template)
+        countdown(patch, zarr.Array, "__setitem__", WRITTEN - 2)
+        store.write(cell, block(template, 1))
+    ds = open_run(folder)
+    assert not ds["done"].any()
+    assert np.isnan(ds["alignment"]).all()
+    assert np.isnan(ds["train_error"]).all()
+    assert not ds["converged"].any()
+    assert (ds["diverged_at"] == -1).all()
