@@ -372,11 +372,11 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path, monkeypatc
 def test_what_was_written_of_an_unfinished_cell_is_not_shown(folder, plan, template, monkeypatch):
     """A process killed between two variables of a cell leaves scores that belong to nothing finished."""
     cell = plan.study.cells()[0]
-    lay_out(folder, plan, template)
-    with monkeypatch.context() as patch, pytest.raises(Killed), RunStore(folder, plan.study) as store:
+    with RunStore(folder, plan.study) as store:
         store.create(template)
-        countdown(patch, zarr.Array, "__setitem__", WRITTEN - 2)
-        store.write(cell, block(template, 1))
+        countdown(monkeypatch, zarr.Array, "__setitem__", WRITTEN - 2)
+        with pytest.raises(Killed):
+            store.write(cell, block(template, 1))
     ds = open_run(folder)
     assert not ds["done"].any()
     assert np.isnan(ds["alignment"]).all()
