@@ -77,7 +77,7 @@ class Data(Table):
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
         common = {"pool": self.pool, "pca": self.pca, "n_probe": self.n_probe, "n_test": self.n_test}
-        return {"source": self.source.name, **asdict(self.source), **common}  # type: ignore[call-overload]
+        return {"source": self.source.name, **asdict(self.source), **common}
 
 
 class Noise(Table):
@@ -99,7 +99,7 @@ class Noise(Table):
 
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
-        return {"process": self.process.name, **asdict(self.process), "shared": list(self.shared)}  # type: ignore[call-overload]
+        return {"process": self.process.name, **asdict(self.process), "shared": list(self.shared)}
 
 
 def _distinct(values: Any) -> Any:
@@ -232,9 +232,5 @@ _DEFAULT_MEASURES = ("cka", "procrustes", "mutual_knn", "information_imbalance")
 
 
 def _measure_raw(measure: Measure) -> str | Raw:
-    options = {
-        field.name: getattr(measure, field.name)
-        for field in fields(measure)  # type: ignore[arg-type]
-        if getattr(measure, field.name) != field.default
-    }
+    options = measure.changed_options
     return {"name": measure.name, **options} if options else measure.name

@@ -173,16 +173,18 @@ class Measure(ABC):
         return {field.name: getattr(self, field.name) for field in _options(type(self))}
 
     @property
+    def changed_options(self) -> dict[str, Any]:
+        """The options that differ from their defaults."""
+        defaults = {field.name: field.default for field in _options(type(self))}
+        return {name: value for name, value in self.options.items() if value != defaults[name]}
+
+    @property
     def label(self) -> str:
         """The name, with the options that differ from their defaults: ``cka``, ``cka(estimator=biased)``.
 
         ``get_measure(measure.label) == measure``.
         """
-        changed = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in _options(type(self))
-            if getattr(self, field.name) != field.default
-        ]
+        changed = [f"{name}={value}" for name, value in self.changed_options.items()]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
 
     def __call__(self, x: Any, y: Any, /) -> Array:

@@ -155,7 +155,7 @@ class Study(Table):
 
     def tables(self) -> Raw:
         """Return the study as nested dictionaries, every option resolved; `Study(**tables)` is the inverse."""
-        network = {"kind": self.network.name, **asdict(self.network)}  # type: ignore[call-overload]
+        network = {"kind": self.network.name, **asdict(self.network)}
         tables: Raw = {
             "name": self.name,
             "seed": self.seed,
