@@ -43,5 +43,5 @@ $(VENV)/.study: pyproject.toml | $(VENV)/.base
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[study,report,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[study,report,topology,dev]'
 	touch $@ $(VENV)/.study

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 import consilience
-from consilience import ConsilienceError, Invariance, Kind, Measure, UnknownNameError, get_measure, measures, register
+from consilience import (
+    ConsilienceError,
+    Family,
+    Invariance,
+    Kind,
+    Measure,
+    UnknownNameError,
+    get_measure,
+    measures,
+    register,
+)
 from consilience import registry as registry_module
 from consilience._labels import snake_case
 from consilience.measures.cka import CKA
@@ -86,7 +96,7 @@ def test_facts_may_depend_on_the_options():
 
 def test_functions_have_the_options_in_their_signature():
     parameters = inspect.signature(consilience.cka).parameters
-    assert list(parameters) == ["x", "y", "kernel", "bandwidth", "estimator"]
+    assert list(parameters) == ["x", "y", "targets", "kernel", "bandwidth", "estimator"]
     assert parameters["estimator"].default == "debiased"
 
 
@@ -113,6 +123,10 @@ def catalogue(monkeypatch):
 class Distance(Measure):
     title = "Distance of means"
     reference = "none"
+    family = Family.DESCRIPTIVE
+    cost = "O(n d)"
+    use = "In these tests."
+    avoid = "Anywhere else."
     kind = Kind.DISTANCE
     bounds = per_instance(lambda self: (0.0, self.largest))
     symmetric = True

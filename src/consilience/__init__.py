@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from consilience import measures as _built_in  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from consilience.compare import Comparison, Score, compare, layerwise, pairwise
 from consilience.errors import ConsilienceError, MissingDependencyError, UnknownNameError
-from consilience.registry import DegenerateWarning, Invariance, Kind, Measure, get_measure, measures, register
+from consilience.registry import (
+    DegenerateWarning,
+    Descriptor,
+    Family,
+    Invariance,
+    Kind,
+    Measure,
+    get_measure,
+    measures,
+    register,
+)
+from consilience.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +29,14 @@ __all__ = [
     "Comparison",
     "ConsilienceError",
     "DegenerateWarning",
+    "Descriptor",
+    "Family",
     "Invariance",
     "Kind",
     "Measure",
     "MissingDependencyError",
     "Score",
+    "Stream",
     "UnknownNameError",
     "compare",
     "get_measure",

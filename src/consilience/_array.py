@@ -6,8 +6,9 @@ precision, selection without a full sort) is here.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import array_api_compat
@@ -19,13 +20,16 @@ __all__ = [
     "Array",
     "arange",
     "as_representations",
+    "as_targets",
     "centred",
+    "check_memory",
     "epsilon",
     "is_numpy",
     "is_traced",
     "k_smallest",
     "matmul",
     "namespace",
+    "on_host",
     "row_blocks",
     "stop_gradient",
     "to_numpy",
@@ -86,6 +90,44 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
         return np.asarray(x)
     except TypeError:  # a strict library offers nothing but the exchange protocol
         return np.from_dlpack(x)
+
+
+def on_host(function: Callable[..., Any], *arrays: Array, shape: tuple[int, ...], like: Array) -> Array:
+    """Call `function`, written for NumPy and SciPy, on `arrays` of any library; also inside ``jax.jit``.
+
+    Its result has `shape` and comes back as a constant (no gradient) in the library, type and device of `like`.
+    Call it once per measure and pair, with everything that cannot be done with array operations inside.
+    """
+    if is_numpy(like):
+        return np.asarray(function(*arrays), dtype=like.dtype)
+    if any(is_traced(x) for x in (*arrays, like)):
+        jax = sys.modules["jax"]
+        result = jax.ShapeDtypeStruct(shape, like.dtype)
+
+        def called(*values: Any) -> np.ndarray[Any, Any]:
+            return np.asarray(function(*(np.asarray(value) for value in values)), dtype=like.dtype)
+
+        constants = [jax.lax.stop_gradient(x) for x in arrays]
+        return jax.pure_callback(called, result, *constants, vmap_method="sequential")
+    found = np.asarray(function(*(to_numpy(x) for x in arrays)))
+    xp = namespace(like)
+    return xp.asarray(found, dtype=like.dtype, device=array_api_compat.device(like))
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Refuse work that would hold more than the budget (1 GiB, or ``CONSILIENCE_MEMORY_GIB``) beyond its inputs.
+
+    Raises
+    ------
+    ConsilienceError
+        If `needed` bytes are more; `what`, a noun phrase, begins the message.
+    """
+    budget = float(os.environ.get("CONSILIENCE_MEMORY_GIB", "1")) * 2**30
+    if needed > budget:
+        raise ConsilienceError(
+            f"{what} would take {needed / 2**30:.1f} GiB, more than the memory budget of {budget / 2**30:g} GiB: use "
+            "fewer samples, or set the environment variable CONSILIENCE_MEMORY_GIB to what this machine can spare."
+        )
 
 
 def arange(n: int, *, like: Array) -> Array:
@@ -193,6 +235,35 @@ def as_representations(
     for x, name in zip(arrays, names, strict=True):
         _check_finite(x, name)
     return arrays
+
+
+def as_targets(targets: Any, *, like: Array) -> Array:
+    """Check the true classes of the samples of `like` (n, d): integers (n,), beside it.
+
+    Raises
+    ------
+    ConsilienceError
+        If they are not whole numbers, or not one for each sample.
+    """
+    values = _as_array(targets, "targets")
+    if is_traced(values):
+        return values
+    values = to_numpy(values)
+    if values.shape != (like.shape[0],):
+        raise ConsilienceError(
+            f"targets have shape {values.shape} where the representations have {like.shape[0]} rows: pass one class "
+            f"for each sample, shape ({like.shape[0]},)."
+        )
+    if values.dtype.kind not in "biu" and not (values.dtype.kind == "f" and np.all(values == np.floor(values))):
+        raise ConsilienceError(
+            f"targets have data type {values.dtype}: classes are integers from 0; "
+            "numpy.unique(targets, return_inverse=True)[1] numbers those that are called something else."
+        )
+    xp = namespace(like)
+    values = values.astype(np.int64)
+    if array_api_compat.is_jax_array(like):
+        return xp.asarray(values)  # JAX places arrays itself and has its own widest integer
+    return xp.asarray(values, device=array_api_compat.device(like))
 
 
 def _as_array(value: Any, name: str) -> Array:

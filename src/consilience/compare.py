@@ -16,7 +16,7 @@ __all__ = ["Comparison", "Score", "compare", "layerwise", "pairwise"]
 
 @dataclass(frozen=True)
 class Score:
-    """One measure of one pair: its value or, if that is NaN, the reason."""
+    """One measure of one pair: its value and, if that is NaN or says nothing about the data, the reason."""
 
     measure: Measure
     value: float
@@ -64,7 +64,9 @@ class Comparison:
         )
 
 
-def compare(x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = ("cka",)) -> Comparison:
+def compare(
+    x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = ("cka",), *, targets: Any = None
+) -> Comparison:
     """Score two representations of the same samples by several measures.
 
     Parameters
@@ -73,6 +75,8 @@ def compare(x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = 
         Row i of both is sample i.
     measures : sequence of str or Measure
         Names, labels such as ``cka(estimator=biased)``, or measures.
+    targets : (n,) integers, optional
+        True class of every sample, for measures that need it.
 
     Raises
     ------
@@ -92,11 +96,15 @@ def compare(x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = 
     """
     chosen = _resolve(measures)
     x, y = as_representations((x, y), ("x", "y"))
-    return Comparison(tuple(_score(measure, x, y) for measure in chosen), int(x.shape[0]))
+    return Comparison(tuple(_score(measure, x, y, targets) for measure in chosen), int(x.shape[0]))
 
 
 def pairwise(
-    representations: Sequence[Any], measure: str | Measure = "cka", *, names: Sequence[str] | None = None
+    representations: Sequence[Any],
+    measure: str | Measure = "cka",
+    *,
+    targets: Any = None,
+    names: Sequence[str] | None = None,
 ) -> Array:
     """Scores of all pairs of representations of the same samples.
 
@@ -104,6 +112,8 @@ def pairwise(
     ----------
     representations : sequence of M arrays (n, p_k)
     measure : str or Measure
+    targets : (n,) integers, optional
+        True class of every sample, for measures that need it.
     names : sequence of str, optional
         What messages call the representations; by default ``representation 0``, ``representation 1``, …
 
@@ -129,9 +139,10 @@ def pairwise(
     """
     (measure,) = _resolve(measure)
     reps, names = _named(representations, names, "representation")
-    arrays = as_representations(reps, names, min_samples=measure.min_samples, needed_by=f"measure {measure.label}")
-    states = [measure.prepare(x) for x in arrays]
+    arrays, targets = measure.checked(reps, names, targets)
+    states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
+    _warn_of_caveat(measure, arrays, [(states[i], states[j]) for i in kept for j in kept if i < j])
     if len(kept) == len(states):
         return measure.compare_all(states)
     scores = measure.compare_all([states[i] for i in kept]) if kept else None
@@ -142,6 +153,8 @@ def layerwise(
     layers_a: Mapping[str, Any] | Sequence[Any],
     layers_b: Mapping[str, Any] | Sequence[Any],
     measure: str | Measure = "cka",
+    *,
+    targets: Any = None,
 ) -> Array:
     """Scores of every layer of one network with every layer of another, on the same samples.
 
@@ -149,6 +162,8 @@ def layerwise(
     ----------
     layers_a, layers_b : mapping of names to arrays (n, p_k), or sequence of such arrays
     measure : str or Measure
+    targets : (n,) integers, optional
+        True class of every sample, for measures that need it.
 
     Returns
     -------
@@ -172,13 +187,12 @@ def layerwise(
     reps_a, names_a = _named(layers_a, None, "layers_a")
     reps_b, names_b = _named(layers_b, None, "layers_b")
     names = [*names_a, *names_b]
-    arrays = as_representations(
-        [*reps_a, *reps_b], names, min_samples=measure.min_samples, needed_by=f"measure {measure.label}"
-    )
-    states = [measure.prepare(x) for x in arrays]
+    arrays, targets = measure.checked([*reps_a, *reps_b], names, targets)
+    states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
     split = len(reps_a)
     rows, columns = [i for i in kept if i < split], [i for i in kept if i >= split]
+    _warn_of_caveat(measure, arrays, [(states[i], states[j]) for i in rows for j in columns])
     scores = _cross(measure, [states[i] for i in rows], [states[i] for i in columns])
     if len(kept) == len(states):
         return scores
@@ -207,18 +221,15 @@ def _named(
     return found, list(names)
 
 
-def _score(measure: Measure, x: Array, y: Array) -> Score:
-    if x.shape[0] < measure.min_samples:
-        raise ConsilienceError(
-            f"x and y have {x.shape[0]} rows; measure {measure.label} needs at least {measure.min_samples}: "
-            "pass more samples."
-        )
-    a, b = measure.prepare(x), measure.prepare(y)
-    for name, state in (("x", a), ("y", b)):
+def _score(measure: Measure, x: Array, y: Array, targets: Any) -> Score:
+    names = ("x", "y")
+    (x, y), targets = measure.checked((x, y), names, targets)
+    a, b = states = [measure.state(each, targets) for each in (x, y)]
+    for name, state in zip(names, states, strict=True):
         reason = measure.degenerate(state)
         if reason:
             return Score(measure, float("nan"), f"in {name}, {reason}")
-    return Score(measure, float(measure.compare(a, b)))
+    return Score(measure, float(measure.compare(a, b)), measure.caveat(a, b))
 
 
 def _usable(measure: Measure, arrays: Sequence[Array], states: Sequence[Any], names: Sequence[str]) -> list[int]:
@@ -233,6 +244,16 @@ def _usable(measure: Measure, arrays: Sequence[Array], states: Sequence[Any], na
         else:
             warnings.warn(f"{measure.label} is NaN: in {name}, {reason}", DegenerateWarning, stacklevel=3)
     return kept
+
+
+def _warn_of_caveat(measure: Measure, arrays: Sequence[Array], pairs: Sequence[tuple[Any, Any]]) -> None:
+    """One warning for all pairs whose scores say nothing about the data."""
+    if type(measure).caveat is Measure.caveat or any(is_traced(x) for x in arrays):
+        return
+    found = [caveat for a, b in pairs if (caveat := measure.caveat(a, b))]
+    if found:
+        message = f"{measure.label}, {len(found)} of {len(pairs)} pairs: {found[0]}"
+        warnings.warn(message, DegenerateWarning, stacklevel=3)
 
 
 def _cross(measure: Measure, a: Sequence[Any], b: Sequence[Any]) -> Array:

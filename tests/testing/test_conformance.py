@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from consilience import Invariance, Kind, Measure, get_measure, measures
+from consilience import Family, Invariance, Kind, Measure, get_measure, measures
 from consilience.testing import MEASURE_CHECKS, check_measure, generic_pair, variants
 from consilience.testing.libraries import LIBRARIES, check_agreement
 
@@ -38,6 +38,10 @@ class Plain(Measure):
 
     title = "Plain"
     reference = "none"
+    family = Family.FUNCTIONAL
+    cost = "O(n d)"
+    use = "In these tests."
+    avoid = "Anywhere else."
     kind = Kind.SIMILARITY
     bounds = (-1.0, 1.0)
     symmetric = True
@@ -126,7 +130,7 @@ def test_check_measure_runs_everything():
 @pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "jax"])
 def test_a_measure_that_leaves_its_library_is_caught(library):
     x, y = generic_pair(Plain())
-    leaves = type("Leaves", (Plain,), {"__call__": lambda self, x, y: np.asarray(0.5)})()
+    leaves = type("Leaves", (Plain,), {"__call__": lambda self, x, y, targets=None: np.asarray(0.5)})()
     with pytest.raises(AssertionError, match="ndarray"):
         check_agreement(leaves, x, y, 0.5)
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from consilience._array import Array, arange, centred, epsilon, matmul, namespace, row_blocks, unit_scaled
 from consilience.errors import ConsilienceError
 from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile
-from consilience.registry import Invariance, Kind, Measure, per_instance, register
+from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["CKA", "CKAState", "Estimator"]
 
@@ -89,6 +89,22 @@ class CKA(Measure):
 
     title = "Centered kernel alignment"
     reference = "kornblith2019"
+    family = Family.KERNEL
+    cost = "O(n p q) or O(n² (p + q)), whichever is less; other kernels O(n² (p + q))"
+    use = (
+        "The default for hidden layers of any width: it ignores rotation, scale and offset, and is zero "
+        "on average for unrelated representations."
+    )
+    avoid = "When the directions of small variance matter: the few largest principal components dominate it."
+    aliases = {
+        "cka_linear": {"estimator": "biased"},
+        "rv_coefficient": {"estimator": "biased"},
+        "cka_debiased": {},
+        "cka_lange": {"estimator": "lange"},
+        "cka_depcols": {"estimator": "depcols"},
+        "cka_rbf": {"kernel": "rbf"},
+        "cka_laplace": {"kernel": "laplace"},
+    }
     kind = Kind.SIMILARITY
     symmetric = True
     differentiable = True
@@ -163,6 +179,27 @@ class CKA(Measure):
         inner = entries - c1 * matmul(diagonals, diagonals.T) + c2 * traces[:, None] * traces[None, :]
         root = xp.sqrt(xp.stack([state.norm for state in states]))
         return inner / (root[:, None] * root[None, :])
+
+    def from_moments(self, *folds: Moments) -> Array:
+        """Inner products of Gram matrices from the products of features."""
+        if self.kernel != "linear" or self.estimator == "depcols":
+            return super().from_moments(*folds)
+        (m,) = folds
+        xp = namespace(m.xx)
+        c1, c2 = self._corrections(m.n)
+        trace_x, trace_y = (xp.sum(xp.linalg.diagonal(each)) for each in (m.xx, m.yy))
+
+        def inner(products: Array, fourth: Array, traces: Array) -> Array:
+            return xp.sum(products * products) - c1 * fourth + c2 * traces
+
+        xx = inner(m.xx, m.fourth_xx, trace_x * trace_x)
+        yy = inner(m.yy, m.fourth_yy, trace_y * trace_y)
+        return inner(m.xy, m.fourth_xy, trace_x * trace_y) / (xp.sqrt(xx) * xp.sqrt(yy))
+
+    @property
+    def streams(self) -> bool:
+        """Only the linear kernel has features to accumulate."""
+        return self.kernel == "linear" and self.estimator != "depcols"
 
     def degenerate(self, state: CKAState, /) -> str | None:
         """No feature varies, the bandwidth is zero, or nothing is left after the correction."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from consilience._array import Array, centred, namespace, row_blocks
 from consilience.errors import ConsilienceError
 from consilience.measures._nearness import Metric, Points, key_rows, neighbours, points, ranks
-from consilience.registry import Invariance, Kind, Measure, per_instance, register
+from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["ImbalanceState", "InformationImbalance"]
 
@@ -63,6 +63,10 @@ class InformationImbalance(Measure):
 
     title = "Information imbalance"
     reference = "glielmo2022"
+    family = Family.NEIGHBOURS
+    cost = "O(n² (p + q)), in blocks of rows"
+    use = "To find out which of two representations contains the other: the two directions differ."
+    avoid = "When one symmetric number is wanted, or scores at different n are to be compared."
     kind = Kind.DISTANCE
     bounds = (0.0, 2.0)
     symmetric = False

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks
 from consilience.errors import ConsilienceError
 from consilience.measures._nearness import Metric, neighbours, points
-from consilience.registry import Invariance, Kind, Measure, per_instance, register
+from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["MutualKNN", "NeighbourState"]
 
@@ -61,6 +61,13 @@ class MutualKNN(Measure):
 
     title = "Mutual nearest neighbours"
     reference = "huh2024"
+    family = Family.NEIGHBOURS
+    cost = "O(n² (p + q)), in blocks of rows"
+    use = "When local structure counts and global geometry may differ, as between models of different modalities."
+    avoid = (
+        "When scores at different n are to be compared: chance is k/(n − 1), and the neighbourhood shrinks as n grows."
+    )
+    aliases = {"neighbourhood_overlap": {"metric": "euclidean"}}
     kind = Kind.SIMILARITY
     bounds = (0.0, 1.0)
     symmetric = True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from consilience._array import Array, centred, matmul, namespace, unit_scaled
 from consilience.errors import ConsilienceError
-from consilience.registry import Invariance, Kind, Measure, register
+from consilience.registry import Family, Invariance, Kind, Measure, register
 
 __all__ = ["OutputCorrelation", "OutputState"]
 
@@ -52,6 +52,10 @@ class OutputCorrelation(Measure):
 
     title = "Output correlation"
     reference = "pearson1895"
+    family = Family.FUNCTIONAL
+    cost = "O(n p)"
+    use = "For the outputs of regression networks, whose features mean the same in both."
+    avoid = "For hidden layers, whose features have no common order, and for class scores."
     kind = Kind.SIMILARITY
     bounds = (-1.0, 1.0)
     symmetric = True

@@ -14,7 +14,7 @@ from consilience._array import (
     stop_gradient,
     unit_scaled,
 )
-from consilience.registry import Invariance, Kind, Measure, per_instance, register
+from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["Form", "Procrustes", "ProcrustesState"]
 
@@ -78,6 +78,18 @@ class Procrustes(Measure):
 
     title = "Procrustes distance"
     reference = "williams2021"
+    family = Family.SHAPE
+    cost = "O(n p q + min(p, q)² max(p, q))"
+    use = (
+        "When a true distance is needed (clustering, embedding, averages of networks): it satisfies the "
+        "triangle inequality."
+    )
+    avoid = "When n is not well above p and q: a rotation then fits noise, and unrelated representations come close."
+    aliases = {
+        "procrustes_angular": {},
+        "procrustes_normalized": {"form": "euclidean"},
+        "procrustes_size_shape": {"form": "size_and_shape"},
+    }
     kind = Kind.DISTANCE
     symmetric = True
     differentiable = True

@@ -24,22 +24,24 @@ _FLOAT64 = 1e-9
 _FLOAT32 = 2e-3
 
 
-def check_agreement(measure: Measure, x: Any, y: Any, expected: float) -> None:
+def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: Any = None) -> None:
     """Scores, and scores of all pairs, agree with `expected`, NumPy's, in every installed library."""
-    matrix = to_numpy(pairwise([x, y], measure))
+    matrix = to_numpy(pairwise([x, y], measure, targets=targets))
     for library in filter(_installed, LIBRARIES):
         with _double_precision(library):
             a, b = _converted(library, x), _converted(library, y)
-            score = measure(a, b)
+            truth = None if targets is None else _converted(library, targets)
+            score = measure(a, b, targets=truth)
             assert type(score) is type(a), f"{measure.label} of {library} arrays is a {type(score).__name__}"
             assert score.ndim == 0, f"{measure.label} has shape {tuple(score.shape)}, not ()"
             _assert_close(measure, library, to_numpy(score), expected, _FLOAT64)
-            _assert_close(measure, f"pairwise {library}", to_numpy(pairwise([a, b], measure)), matrix, _FLOAT64)
+            scores = to_numpy(pairwise([a, b], measure, targets=truth))
+            _assert_close(measure, f"pairwise {library}", scores, matrix, _FLOAT64)
             if library == "jax":
-                jitted = importlib.import_module("jax").jit(measure)(a, b)
+                jitted = importlib.import_module("jax").jit(lambda a, b: measure(a, b, targets=targets))(a, b)
                 _assert_close(measure, "jitted jax", to_numpy(jitted), expected, _FLOAT64)
         if library == "jax":
-            single = measure(_converted(library, x), _converted(library, y))
+            single = measure(_converted(library, x), _converted(library, y), targets=targets)
             _assert_close(measure, "float32 jax", to_numpy(single), expected, _FLOAT32)
 
 

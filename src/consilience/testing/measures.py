@@ -10,7 +10,7 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
 
@@ -19,7 +19,8 @@ import numpy as np
 from consilience._array import to_numpy
 from consilience.compare import pairwise
 from consilience.errors import ConsilienceError
-from consilience.registry import DegenerateWarning, Invariance, Kind, Measure
+from consilience.registry import DegenerateWarning, Family, Invariance, Kind, Measure
+from consilience.stream import Stream
 from consilience.testing import libraries
 
 __all__ = ["MEASURE_CHECKS", "check_measure", "generic_pair", "variants"]
@@ -27,6 +28,7 @@ __all__ = ["MEASURE_CHECKS", "check_measure", "generic_pair", "variants"]
 Matrix: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 
 _ROUNDING = 1e-9  # agreement of two float64 computations of one score
+_MOST_VARIANTS = 24
 _CHANGED = 1e-4  # a score that moves by more than this is not invariant
 
 
@@ -48,6 +50,8 @@ def check_measure(measure: Measure) -> None:
 def variants(measure: type[Measure]) -> list[Measure]:
     """Return the measure with every combination of values of its choice and yes/no options that it accepts.
 
+    Where there are more than 24, every value is met with the defaults of all other options instead.
+
     Examples
     --------
     >>> from consilience import measures
@@ -62,10 +66,13 @@ def variants(measure: type[Measure]) -> list[Measure]:
             choices[field.name] = (field.default, *(arg for arg in get_args(hint) if arg != field.default))
         elif hint is bool:
             choices[field.name] = (field.default, not field.default)
+    combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    if len(combinations) > _MOST_VARIANTS:
+        combinations = [{}] + [{name: value} for name, values in choices.items() for value in values[1:]]
     found: list[Measure] = []
-    for values in itertools.product(*choices.values()):
+    for options in combinations:
         try:
-            found.append(measure(**dict(zip(choices, values, strict=True))))
+            found.append(measure(**options))
         except ConsilienceError:  # a combination that the measure rules out
             continue
     return found
@@ -74,7 +81,7 @@ def variants(measure: type[Measure]) -> list[Measure]:
 def generic_pair(measure: Measure, *, n: int = 40, seed: int = 0) -> tuple[Matrix, Matrix]:
     """Two related representations of `n` samples without symmetry, centring or special scale, (n, 5) and (n, 7).
 
-    A measure of outputs gets two of equal width.
+    A measure of outputs gets two of equal width, one of probabilities gets probabilities.
     """
     rng = np.random.default_rng(seed)
     widths = (5, 5) if measure.outputs_only else (5, 7)
@@ -83,13 +90,22 @@ def generic_pair(measure: Measure, *, n: int = 40, seed: int = 0) -> tuple[Matri
         latent @ rng.standard_normal((4, width)) + 0.5 * rng.standard_normal((n, width)) + rng.standard_normal(width)
         for width in widths
     )
+    if measure.options.get("inputs") == "probabilities":
+        x, y = (np.exp(z - z.max(axis=1, keepdims=True)) for z in (x, y))
+        x, y = (z / z.sum(axis=1, keepdims=True) for z in (x, y))
     return x, y
+
+
+def generic_targets(n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """True classes of `n` samples, of which there are five, in no order."""
+    return np.random.default_rng(11).integers(0, 5, n)
 
 
 def check_facts(measure: Measure) -> None:
     """Facts have the right types, the label finds the measure, and the docstring says what a reader needs."""
-    assert measure.title, "title is empty"
-    assert measure.reference, "reference is empty"
+    for fact in ("title", "reference", "cost", "use", "avoid"):
+        assert getattr(measure, fact), f"{fact} is empty"
+    assert isinstance(measure.family, Family), f"family is {measure.family!r}"
     assert isinstance(measure.kind, Kind), f"kind is {measure.kind!r}"
     low, high = measure.bounds
     assert low < high, f"bounds are {measure.bounds}"
@@ -109,14 +125,12 @@ def check_invariances(measure: Measure) -> None:
     x, y = generic_pair(measure)
     reference = _value(measure, x, y)
     for invariance in Invariance:
-        moved = [
-            abs(score - reference)
-            for seed in range(3)
-            for score in (
-                _value(measure, _transformed(x, invariance, seed), y),
-                _value(measure, x, _transformed(y, invariance, seed)),
-            )
-        ]
+        pairs = [(_transformed(x, invariance, seed), y) for seed in range(3)]
+        pairs += [(x, _transformed(y, invariance, seed)) for seed in range(3)]
+        pairs = [pair for pair in pairs if _admitted(measure, pair)]
+        if not pairs:  # what is left is no input for this measure: probabilities that do not sum to one
+            continue
+        moved = [abs(_value(measure, *pair) - reference) for pair in pairs]
         if measure.invariant_to(invariance):
             assert max(moved) < _ROUNDING * max(1.0, abs(reference)), (
                 f"{measure.label} is declared invariant to {invariance.value} and moves by {max(moved):.2g}"
@@ -142,7 +156,9 @@ def check_bounds(measure: Measure) -> None:
     low, high = measure.bounds
     slack = _ROUNDING
     for x, y in _assorted_pairs(measure):
-        if any(measure.degenerate(measure.prepare(rep)) for rep in (x, y)):
+        if not _admitted(measure, (x, y)):
+            continue
+        if any(measure.degenerate(_state(measure, rep)) for rep in (x, y)):
             continue  # NaN with a reason is an answer too
         value = _value(measure, x, y)
         assert math.isfinite(value), f"{measure.label} is {value} without a reason"
@@ -175,9 +191,8 @@ def check_pure(measure: Measure) -> None:
 def check_pairwise(measure: Measure) -> None:
     """All pairs at once are the pairs one by one, diagonal included."""
     x, y = generic_pair(measure)
-    rng = np.random.default_rng(7)
-    reps = [x, y, x + rng.standard_normal(x.shape), np.exp(y / 4)]
-    together = to_numpy(pairwise(reps, measure))
+    reps = [x, y, *generic_pair(measure, seed=1)]
+    together = to_numpy(pairwise(reps, measure, targets=_targets(measure, x)))
     alone = np.array([[_value(measure, a, b) for b in reps] for a in reps])
     gap = float(np.max(np.abs(together - alone)))
     assert gap < _ROUNDING * max(1.0, float(np.max(np.abs(alone)))), f"pairwise {measure.label} is off by {gap:.2g}"
@@ -186,6 +201,8 @@ def check_pairwise(measure: Measure) -> None:
 def check_precision(measure: Measure) -> None:
     """float32 inputs are computed in float64; a large common offset costs a translation-invariant measure nothing."""
     x, y = (rep.astype(np.float32) for rep in generic_pair(measure))
+    if not _admitted(measure, (x, y)):  # probabilities in single precision do not sum to one
+        return
     exact = _value(measure, x.astype(np.float64), y.astype(np.float64))
     assert abs(_value(measure, x, y) - exact) < _ROUNDING, f"{measure.label} loses precision on float32 input"
     if not measure.invariant_to(Invariance.TRANSLATION):
@@ -211,11 +228,16 @@ def check_scale(measure: Measure) -> None:
 def check_degenerate(measure: Measure) -> None:
     """A constant representation gives NaN and a warning with a reason; it does not take other pairs away."""
     x, y = generic_pair(measure)
-    constant = np.full(x.shape, 0.1)
+    constant = np.full(x.shape, 1 / x.shape[1])
+    targets = _targets(measure, x)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        value = float(measure(x, constant))
-        matrix = to_numpy(pairwise([x, constant, y], measure, names=["first", "dead", "last"]))
+        value = float(measure(x, constant, targets=targets))
+        matrix = to_numpy(pairwise([x, constant, y], measure, targets=targets, names=["first", "dead", "last"]))
+    if measure.defined_for_constants:
+        assert math.isfinite(value), f"{measure.label} of a constant representation is {value}"
+        assert not caught, f"{measure.label} of a constant representation warns: {caught[0].message}"
+        return
     assert math.isnan(value), f"{measure.label} of a constant representation is {value}, not NaN"
     messages = [str(item.message) for item in caught if item.category is DegenerateWarning]
     assert len(messages) == 2, f"{measure.label} gave {len(messages)} DegenerateWarning, not one for each of two calls"
@@ -231,7 +253,21 @@ def check_degenerate(measure: Measure) -> None:
 def check_libraries(measure: Measure) -> None:
     """Every installed array library gives NumPy's score, as a 0-d array of its own, jitted where it can be."""
     x, y = generic_pair(measure)
-    libraries.check_agreement(measure, x, y, _value(measure, x, y))
+    libraries.check_agreement(measure, x, y, _value(measure, x, y), _targets(measure, x))
+
+
+def check_stream(measure: Measure) -> None:
+    """A measure that streams gives the same score batch by batch, however the samples are cut."""
+    if not measure.streams:
+        return
+    x, y = (rep + 100 * measure.invariant_to(Invariance.TRANSLATION) for rep in generic_pair(measure))
+    expected = _value(measure, x, y)
+    for batch in (1, 7, 40):
+        stream = Stream(measure)
+        for start in range(0, x.shape[0], batch):
+            stream.update(x[start : start + batch], y[start : start + batch])
+        gap = abs(float(stream.result()) - expected)
+        assert gap < 1e-8 * max(1.0, abs(expected)), f"{measure.label} in batches of {batch} is off by {gap:.2g}"
 
 
 def check_gradients(measure: Measure) -> None:
@@ -254,13 +290,31 @@ MEASURE_CHECKS: tuple[Check, ...] = (
     check_precision,
     check_scale,
     check_degenerate,
+    check_stream,
     check_libraries,
     check_gradients,
 )
 
 
 def _value(measure: Measure, x: Matrix, y: Matrix) -> float:
-    return float(measure(x, y))
+    return float(measure(x, y, targets=_targets(measure, x)))
+
+
+def _targets(measure: Measure, x: Matrix) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    return generic_targets(x.shape[0]) if measure.needs_targets else None
+
+
+def _state(measure: Measure, x: Matrix) -> Any:
+    return measure.state(x, _targets(measure, x))
+
+
+def _admitted(measure: Measure, reps: Sequence[Matrix]) -> bool:
+    try:
+        for rep in reps:
+            measure.check_input(rep, "x")
+    except ConsilienceError:
+        return False
+    return True
 
 
 def _transformed(x: Matrix, invariance: Invariance, seed: int) -> Matrix:
