@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from consilience import measures as _built_in  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from consilience.compare import Comparison, Score, compare, layerwise, pairwise
 from consilience.errors import ConsilienceError, MissingDependencyError, UnknownNameError
+from consilience.preprocessing import Preprocessing, preprocess
 from consilience.registry import (
     DegenerateWarning,
     Descriptor,
@@ -35,6 +36,7 @@ __all__ = [
     "Kind",
     "Measure",
     "MissingDependencyError",
+    "Preprocessing",
     "Score",
     "Stream",
     "UnknownNameError",
@@ -43,6 +45,7 @@ __all__ = [
     "layerwise",
     "measures",
     "pairwise",
+    "preprocess",
     "register",
 ]
 

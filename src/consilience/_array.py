@@ -19,6 +19,7 @@ from consilience.errors import ConsilienceError
 __all__ = [
     "Array",
     "arange",
+    "as_floating",
     "as_representations",
     "as_targets",
     "centred",
@@ -289,9 +290,9 @@ def _check_same_home(arrays: Sequence[Array], names: Sequence[str]) -> None:
 
 def _check_shape(x: Array, name: str, min_samples: int, needed_by: str) -> None:
     if x.ndim != 2:
-        hint = "x[:, None] makes one feature of it" if x.ndim == 1 else "flatten all but one axis of samples"
         raise ConsilienceError(
-            f"{name} has shape {tuple(x.shape)}; a representation is two-dimensional, (n_samples, n_features): {hint}."
+            f"{name} has shape {tuple(x.shape)}; a representation is two-dimensional, (n_samples, n_features): "
+            f"{_HINTS[min(x.ndim, 4)]}."
         )
     if x.shape[1] == 0:
         raise ConsilienceError(f"{name} has shape {tuple(x.shape)}: a representation needs a feature.")
@@ -299,6 +300,28 @@ def _check_shape(x: Array, name: str, min_samples: int, needed_by: str) -> None:
         raise ConsilienceError(
             f"{name} has {x.shape[0]} rows; {needed_by} needs at least {min_samples}: pass more samples."
         )
+
+
+_HINTS = (
+    "pass one row for each sample",
+    "x[:, None] makes one feature of it",
+    "",
+    "for sequences (n, tokens, d) choose tokens='mean', 'last', 'cls', 'flatten' or 'as_samples' in compare, pairwise, "
+    "layerwise or preprocess",
+    "for maps (n, channels, height, width) choose spatial='pool', 'flatten' or 'as_samples' in compare, pairwise, "
+    "layerwise or preprocess",
+)
+
+
+def as_floating(value: Any, name: str) -> Array:
+    """Return `value`, of any shape, as an array of the widest floating-point type of its library.
+
+    Raises
+    ------
+    ConsilienceError
+        If it is no array of real numbers.
+    """
+    return _as_float(_as_array(value, name), name)
 
 
 def _as_float(x: Array, name: str) -> Array:

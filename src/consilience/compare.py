@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Unpack
 
 from consilience._array import Array, arange, as_representations, is_traced, namespace
 from consilience.errors import ConsilienceError, UnknownNameError
+from consilience.preprocessing import Preprocessing, PreprocessingOptions
 from consilience.registry import DegenerateWarning, Kind, Measure, get_measure
 
 __all__ = ["Comparison", "Score", "compare", "layerwise", "pairwise"]
@@ -38,10 +39,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of one pair of representations of `n_samples` samples, in the order asked for, by label."""
+    """Scores of one pair of representations of `n_samples` samples, in the order asked for, by label.
+
+    `preprocessing` is what was done to both before.
+    """
 
     scores: tuple[Score, ...]
     n_samples: int
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __getitem__(self, label: str) -> Score:
         for score in self.scores:
@@ -59,24 +64,34 @@ class Comparison:
 
     def __str__(self) -> str:
         width = max((len(score.label) for score in self.scores), default=0)
-        return "\n".join(
+        lines = [
             f"{score.label:<{width}}  {score.value:>8.4f}  {score.reason or score.kind.value}" for score in self.scores
-        )
+        ]
+        steps = self.preprocessing.label
+        return "\n".join([*lines, f"after {steps}"] if steps else lines)
 
 
 def compare(
-    x: Any, y: Any, measures: Sequence[str | Measure] | str | Measure = ("cka",), *, targets: Any = None
+    x: Any,
+    y: Any,
+    measures: Sequence[str | Measure] | str | Measure = ("cka",),
+    *,
+    targets: Any = None,
+    **preprocessing: Unpack[PreprocessingOptions],
 ) -> Comparison:
     """Score two representations of the same samples by several measures.
 
     Parameters
     ----------
     x, y : (n, p) and (n, q) arrays
-        Row i of both is sample i.
+        Row i of both is sample i. Maps (n, c, h, w) need ``spatial=``, sequences (n, tokens, d) ``tokens=``.
     measures : sequence of str or Measure
         Names, labels such as ``cka(estimator=biased)``, or measures.
     targets : (n,) integers, optional
         True class of every sample, for measures that need it.
+    **preprocessing
+        What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
+        `Preprocessing`.
 
     Raises
     ------
@@ -95,8 +110,9 @@ def compare(
     'in y, every feature is constant'
     """
     chosen = _resolve(measures)
-    x, y = as_representations((x, y), ("x", "y"))
-    return Comparison(tuple(_score(measure, x, y, targets) for measure in chosen), int(x.shape[0]))
+    steps = Preprocessing.of(preprocessing)
+    x, y = as_representations((steps(x, "x"), steps(y, "y")), ("x", "y"))
+    return Comparison(tuple(_score(measure, x, y, targets) for measure in chosen), int(x.shape[0]), steps)
 
 
 def pairwise(
@@ -105,6 +121,7 @@ def pairwise(
     *,
     targets: Any = None,
     names: Sequence[str] | None = None,
+    **preprocessing: Unpack[PreprocessingOptions],
 ) -> Array:
     """Scores of all pairs of representations of the same samples.
 
@@ -116,6 +133,9 @@ def pairwise(
         True class of every sample, for measures that need it.
     names : sequence of str, optional
         What messages call the representations; by default ``representation 0``, ``representation 1``, …
+    **preprocessing
+        What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
+        `Preprocessing`.
 
     Returns
     -------
@@ -139,6 +159,7 @@ def pairwise(
     """
     (measure,) = _resolve(measure)
     reps, names = _named(representations, names, "representation")
+    reps = _preprocessed(reps, names, preprocessing)
     arrays, targets = measure.checked(reps, names, targets)
     states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
@@ -155,6 +176,7 @@ def layerwise(
     measure: str | Measure = "cka",
     *,
     targets: Any = None,
+    **preprocessing: Unpack[PreprocessingOptions],
 ) -> Array:
     """Scores of every layer of one network with every layer of another, on the same samples.
 
@@ -164,6 +186,9 @@ def layerwise(
     measure : str or Measure
     targets : (n,) integers, optional
         True class of every sample, for measures that need it.
+    **preprocessing
+        What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
+        `Preprocessing`.
 
     Returns
     -------
@@ -187,7 +212,8 @@ def layerwise(
     reps_a, names_a = _named(layers_a, None, "layers_a")
     reps_b, names_b = _named(layers_b, None, "layers_b")
     names = [*names_a, *names_b]
-    arrays, targets = measure.checked([*reps_a, *reps_b], names, targets)
+    reps = _preprocessed([*reps_a, *reps_b], names, preprocessing)
+    arrays, targets = measure.checked(reps, names, targets)
     states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
     split = len(reps_a)
@@ -219,6 +245,13 @@ def _named(
     if len(names) != len(found):
         raise ConsilienceError(f"{len(names)} names were given for {len(found)} representations: give one each.")
     return found, list(names)
+
+
+def _preprocessed(reps: Sequence[Any], names: Sequence[str], options: PreprocessingOptions) -> list[Array]:
+    if not options:
+        return list(reps)
+    steps = Preprocessing.of(options)
+    return [steps(x, name) for x, name in zip(reps, names, strict=True)]
 
 
 def _score(measure: Measure, x: Array, y: Array, targets: Any) -> Score:
