@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -231,9 +232,15 @@ def test_measures_lists_every_measure(capsys):
 
 @pytest.mark.parametrize("name", list(consilience.measures()))
 def test_one_measure_is_told_in_full(capsys, name):
-    assert consilience.measures()[name].title
-    assert printed(capsys, "measures", name).strip() == consilience.measures()[name].__doc__.strip()
-    assert strict_json(printed(capsys, "measures", name, "--json"))["name"] == name
+    measure = consilience.get_measure(name)
+    text = printed(capsys, "measures", name)
+    assert text.startswith(inspect.getdoc(measure))
+    for told in (measure.use, measure.avoid, measure.cost, *measure.aliases):
+        assert told in text
+    facts = strict_json(printed(capsys, "measures", name, "--json"))
+    assert facts["name"] == name
+    assert facts["options"] == measure.options
+    assert facts["streams"] is measure.streams
 
 
 # --- errors ---

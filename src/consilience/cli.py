@@ -18,8 +18,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column, Table
 from rich.text import Text
 
+from consilience._about import description_of, facts_of
 from consilience.errors import ConsilienceError, require
-from consilience.registry import Kind, get_measure, measures
+from consilience.registry import measures
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -155,32 +156,24 @@ def list_measures(name: str | None = None, /, *, json: AsJSON = False) -> None:
         A measure.
     """
     if name is not None:
-        measure = get_measure(name)
-        print(_json(_about(name)) if json else type(measure).__doc__)
+        print(_json(facts_of(name)) if json else description_of(name))
         return
-    rows = [_about(each) for each in measures()]
+    rows = [facts_of(each) for each in measures()]
     if json:
         print(_json(rows))
         return
+    groups = {"PT": "permutation", "OT": "orthogonal", "IS": "isotropic scaling", "ILT": "invertible linear"}
+    groups["TR"] = "translation"
     name_column = Column("measure", no_wrap=True, overflow="ignore")
-    table = Table(name_column, "title", "kind", "range", "invariant under", box=None, pad_edge=False)
-    for row in rows:
+    table = Table(name_column, "family", "kind", "range", *groups, box=None, pad_edge=False)
+    for row in sorted(rows, key=lambda row: row["family"]):
         low, high = row["bounds"]
-        table.add_row(row["name"], row["title"], row["kind"], f"{low:.3g} … {high:.3g}", ", ".join(row["invariances"]))
-    Console().print(table)
-
-
-def _about(name: str) -> dict[str, Any]:
-    measure = get_measure(name)
-    return {
-        "name": name,
-        "title": measure.title,
-        "kind": "similarity" if measure.kind is Kind.SIMILARITY else "distance",
-        "bounds": measure.bounds,
-        "symmetric": measure.symmetric,
-        "invariances": sorted(invariance.value for invariance in measure.invariances),
-        "reference": measure.reference,
-    }
+        marks = ["✓" if group in row["unchanged_by"] else "·" for group in groups.values()]
+        table.add_row(row["name"], row["family"], row["kind"], f"{low:.3g} … {high:.3g}", *marks)
+    console = Console()
+    console.print(table)
+    legend = ", ".join(f"{short} {group}" for short, group in groups.items())
+    console.print(f"\n✓ unchanged by transformations of the features: {legend}", highlight=False)
 
 
 def _json(value: object) -> str:
