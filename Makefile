@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # PyTorch serves tests and benchmarks only. This version has a CPU build; another may bring gigabytes of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench peers crosscheck docs clean
 
 demo: $(VENV)/.study
 	$(BIN)/consilience run demo --out runs/demo
@@ -23,8 +23,16 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/measures.py
+	$(BIN)/python benchmarks/measures.py --memory
+
+# Other implementations, beside the environment so that they change nothing in it.
+peers: $(VENV)/.peers
+
+crosscheck: $(VENV)/.peers
+	$(BIN)/pytest crosscheck -n auto -p no:doctest
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
@@ -34,6 +42,10 @@ clean:
 
 $(VENV)/.base:
 	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.peers: benchmarks/peers.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/peers --requirement $<
 	touch $@
 
 # The stamps depend on pyproject.toml: a changed dependency is installed, otherwise nothing happens.
