@@ -29,7 +29,7 @@ def page() -> str:
     for family in Family:
         members = [get_measure(name) for name, found in measures().items() if found().family is family]
         if members:
-            parts.append(f"## {family.value.capitalize()}")
+            parts.append(f"## {family.value[:1].upper() + family.value[1:]}")
             parts += [section(measure) for measure in members]
     return "\n\n".join(parts)
 

@@ -183,6 +183,31 @@ def test_measures_of_outputs_are_not_applied_to_hidden_layers(finished):
     assert np.isfinite(scores.sel(layer="output")).all()
 
 
+def test_measures_of_mistakes_get_the_true_classes_of_the_probe_set(tmp_path):
+    changes = {"measure.measures": ["error_consistency", "disagreement"], "grid.snr": [1.0], "grid.n_train": [60]}
+    asked = study(GRADIENT, changes)
+    ds = run(asked, tmp_path / "run").sel(layer="output").squeeze()
+    plan = Plan(asked)
+    (cell,) = asked.cells()
+    ensemble = plan.ensemble(cell)
+    ((_, trained),) = train.train(ensemble, [plan.training(cell)])
+    right = trained.layers["output"].argmax(axis=2) == ensemble.splits.probe_y
+    found = ds["alignment"].sel(measure="error_consistency").values
+    for score, (a, b) in zip(found, itertools.combinations(range(3), 2), strict=True):
+        p, q = right[a].mean(), right[b].mean()
+        chance = p * q + (1 - p) * (1 - q)
+        assert score == pytest.approx(((right[a] == right[b]).mean() - chance) / (1 - chance), rel=1e-9)
+    assert np.isfinite(ds["alignment"].sel(measure="disagreement")).all()
+
+
+def test_a_measure_that_refuses_the_outputs_is_noted_and_the_others_stay(tmp_path):
+    changes = {"measure.measures": ["cka", {"name": "jsd", "inputs": "probabilities"}], "grid.snr": [1.0]}
+    ds = run(study(GRADIENT, {**changes, "grid.n_train": [60]}), tmp_path / "run")
+    assert np.isfinite(ds["alignment"].sel(measure="cka")).all()
+    assert np.isnan(ds["alignment"].sel(measure="jsd(inputs=probabilities)")).all()
+    assert "rows that sum to 1" in str(ds["note"].squeeze().values) or "no probability" in str(ds["note"].values)
+
+
 @every_solver
 def test_run_without_missing_scores_has_no_notes(finished, base):
     assert (finished[base["name"]]["note"] == "").all()
@@ -440,8 +465,9 @@ def test_other_warnings_of_a_measure_are_not_taken_for_notes(tmp_path, monkeypat
         (GRADIENT, {"grid.n_train": [60, 5000]}),
         (EXACT, {"network.hidden": [1]}),
         (GRADIENT, {"network": {"kind": "linear", "hidden": [10]}, "train.solver": "exact"}),
+        (EXACT, {"measure.measures": ["error_consistency"]}),
     ],
-    ids=["process", "pool", "rank", "exact-cross-entropy"],
+    ids=["process", "pool", "rank", "exact-cross-entropy", "classes"],
 )
 def test_nothing_is_written_when_the_data_do_not_allow_the_study(tmp_path, base, changes):
     with pytest.raises(ConsilienceError):

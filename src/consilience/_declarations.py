@@ -18,16 +18,16 @@ class DegenerateWarning(UserWarning):
 class Family(StrEnum):
     """What a measure looks at."""
 
-    CCA = "canonical correlation"
+    CCA = "CCA"
     SHAPE = "shape"
-    MATCHING = "matching of features"
+    MATCHING = "matching"
     REGRESSION = "regression"
     KERNEL = "kernel"
-    DISSIMILARITY = "dissimilarity matrix"
+    DISSIMILARITY = "dissimilarity"
     NEIGHBOURS = "neighbours"
     TOPOLOGY = "topology"
     DESCRIPTIVE = "descriptive"
-    FUNCTIONAL = "function of outputs"
+    FUNCTIONAL = "functional"
 
 
 class Kind(StrEnum):

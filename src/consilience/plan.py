@@ -223,6 +223,11 @@ def _check(point: Study, splits: Splits) -> None:
                 f"data.n_probe = {len(splits.probe_x)}: {measure.label} needs {measure.min_samples} or more; set "
                 f"data.n_probe, or leave this measure out"
             )
+        if measure.needs_targets and splits.task != "classification":
+            raise ConsilienceError(
+                f"measure.measures: {measure.label} compares classifiers, and {point.data.source.name} is "
+                f"{splits.task}: leave this measure out"
+            )
     process = point.noise.process
     if splits.task not in process.tasks:
         fitting = " or ".join(sorted(process.tasks))

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from consilience import train
 from consilience.compare import pairwise
+from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
 from consilience.registry import DegenerateWarning
@@ -114,10 +115,11 @@ def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) ->
     for ensemble, members_of in ensembles.values():
         asked = [plan.training(cell) for cell in members_of]
         for index, trained in train.train(ensemble, asked, devices=devices):
-            yield members_of[index], _values(plan, trained, steps=asked[index].options.steps)
+            steps = asked[index].options.steps
+            yield members_of[index], _values(plan, trained, ensemble.splits.probe_y, steps=steps)
 
 
-def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]:
+def _values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None, *, steps: int) -> dict[str, Any]:
     """Return a cell's block of every variable; `steps` stands for the end of training."""
     finite = trained.diverged_at < 0
     alive = finite.copy()
@@ -137,7 +139,7 @@ def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]
     ]
     scores: list[NDArray[np.float64]] = []
     for layer in plan.layers:
-        found, remarks = _layer(plan, layer, trained.layers.get(layer), alive)
+        found, remarks = _layer(plan, layer, trained.layers.get(layer), alive, targets)
         scores.append(found)
         notes += remarks
     values["alignment"] = np.stack(scores)
@@ -146,12 +148,16 @@ def _values(plan: Plan, trained: train.Trained, *, steps: int) -> dict[str, Any]
 
 
 def _layer(
-    plan: Plan, layer: str, activations: NDArray[Any] | None, alive: NDArray[np.bool_]
+    plan: Plan,
+    layer: str,
+    activations: NDArray[Any] | None,
+    alive: NDArray[np.bool_],
+    targets: NDArray[Any] | None,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Return the scores (measure, pair) of one layer, and why any of them is missing.
 
     NaN for members that diverged, layers the network lacks, measures of outputs at hidden layers, and
-    representations a measure is not defined for; only the last needs a reason here.
+    representations a measure is not defined for or refuses; only the last two need a reason here.
     """
     scores = np.full((len(plan.study.measure.measures), len(plan.pairs)), np.nan)
     notes: list[str] = []
@@ -163,9 +169,15 @@ def _layer(
     for row, measure in enumerate(plan.study.measure.measures):
         if measure.outputs_only and layer != "output":
             continue
+        truth = targets if measure.needs_targets else None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateWarning)
-            matrix = np.asarray(pairwise([activations[m] for m in members], measure, names=names), np.float64)
+            try:
+                found = pairwise([activations[m] for m in members], measure, targets=truth, names=names)
+            except ConsilienceError as error:  # trained networks are not lost because a measure refuses their outputs
+                notes.append(f"{layer}, {measure.label}: {' '.join(str(error).split())}")
+                continue
+        matrix = np.asarray(found, np.float64)
         for warning in caught:
             if issubclass(warning.category, DegenerateWarning):
                 notes.append(f"{layer}, {measure.label}: {' '.join(str(warning.message).split())}")
@@ -224,5 +236,5 @@ def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> floa
     layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}
     start = time.perf_counter()
     for name, activations in layers.items():
-        _layer(plan, name, activations, alive)
+        _layer(plan, name, activations, alive, ensemble.splits.probe_y)
     return time.perf_counter() - start

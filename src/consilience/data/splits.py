@@ -41,6 +41,8 @@ class Splits:
         (rows, columns) while the inputs are still images.
     truth
         The targets' best linear map, where it is known on exactly this scale.
+    probe_y
+        Clean targets of the probe set, for measures that need the true classes.
     """
 
     train_x: Floats32
@@ -55,6 +57,7 @@ class Splits:
     feature_names: tuple[str, ...]
     origin: str
     truth: LinearTruth | None
+    probe_y: NDArray[Any] | None = None
 
     @property
     def d(self) -> int:
@@ -280,4 +283,5 @@ def _split(table: Table, parts: _Parts) -> Splits:
         feature_names=table.feature_names,
         origin=table.origin,
         truth=table.truth,
+        probe_y=y[parts.probe],
     )
