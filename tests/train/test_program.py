@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from consilience.train import Cell, Linear, TrainOptions, devices
-from consilience.train.program import BLOCK, DRAWS, Arrays, Program, subset
+from consilience.train.optimize import DRAWS
+from consilience.train.program import Program
+from consilience.train.realize import BLOCK, subset
+from consilience.train.spec import Arrays
 
 # Each step rounds weights of order one to float32 (2⁻²³); over the 71 steps of a stable training the roundings add up,
 # at worst in line, and a layer sums a dozen of them.

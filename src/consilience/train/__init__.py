@@ -12,7 +12,7 @@ from consilience.train.networks import (
     layer_widths,
 )
 from consilience.train.options import TrainOptions
-from consilience.train.program import Trained
+from consilience.train.spec import Trained
 
 __all__ = [
     "MLP",

@@ -17,8 +17,10 @@ from consilience.train.devices import Device
 from consilience.train.devices import devices as all_devices
 from consilience.train.exact import solve
 from consilience.train.networks import Linear, NetworkOptions, count_parameters
+from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
-from consilience.train.program import DRAWS, Arrays, Program, Rows, Spec, Trained
+from consilience.train.program import Program
+from consilience.train.spec import Arrays, Rows, Spec, Trained
 
 __all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from consilience.data import Splits, member_key
 from consilience.train.networks import Linear
 from consilience.train.options import TrainOptions
-from consilience.train.program import Rows, Spec, Trained, subset
+from consilience.train.realize import subset
+from consilience.train.spec import Rows, Spec, Trained
 
 __all__ = ["solve"]
 

@@ -1,0 +1,69 @@
+"""A member's training set: which samples of the pool, with which noise, cut into blocks of rows."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from consilience.data import member_key
+from consilience.train.spec import Arrays, Rows, Spec
+
+__all__ = ["BATCHES", "BLOCK", "INIT", "block", "blocks_filled", "pad", "stream", "subset", "training_set"]
+
+# Whole-set sums (full-batch gradients, final losses) run over blocks of this many rows, and over no more blocks
+# than the training set fills, so that their cost follows n_train although n_train is not a shape.
+BLOCK = 64
+# Streams of random numbers of one study; the noise has its own, in consilience.data.
+INIT, BATCHES = 1, 2
+
+
+def stream(key: Array, stream: int, spec: Spec, what: str, member: Array) -> Array:
+    """Random numbers of one purpose: the same for all members where they share it."""
+    return jax.random.fold_in(jax.random.fold_in(key, stream), 0 if what in spec.shared else member + 1)
+
+
+def pad(array: Array) -> Array:
+    """Repeat zeros up to a whole number of blocks."""
+    return jnp.pad(array, [(0, -array.shape[0] % BLOCK)] + [(0, 0)] * (array.ndim - 1))
+
+
+def training_set(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> tuple[Array, Array]:
+    """Return the member's noisy training pool (n_max padded to blocks); its first n_train rows are the set.
+
+    Realized once per network rather than at each step: the same numbers, as they depend on (seed, member,
+    sample) alone, and steps outnumber samples.
+    """
+    ids = subset(spec, row.member, n_pool=data.train_x.shape[0], n_max=n_max)
+    x, y = data.train_x[ids], data.train_y[ids]
+    noise = member_key(data.seed, row.member)
+    x, y = spec.process.apply(noise, ids, x, y, row.level, n_classes=spec.n_outputs)
+    return pad(x), pad(y)
+
+
+def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:
+    """Return the pool rows (n_max,) a member trains on, of which it uses the first n_train.
+
+    The first rows for all where members share inputs. Otherwise members start at equal distances and wrap
+    around: their sets are disjoint up to n_train = n_pool / members, and overlap as little as can be beyond.
+    """
+    start = 0 if "inputs" in spec.shared else member * (n_pool // spec.members)
+    return (start + jnp.arange(n_max)) % n_pool
+
+
+def blocks_filled(n: Array | int) -> Array:
+    """How many blocks `n` rows fill, the last perhaps in part."""
+    return (jnp.asarray(n) + BLOCK - 1) // BLOCK
+
+
+def block(i: Array, x: Array, y: Array, n: Array | int) -> tuple[Array, Array, Array]:
+    """Return rows of block i and their weights: 1 below n, 0 beyond."""
+    start = i * BLOCK
+    weight = (start + jnp.arange(BLOCK) < n).astype(jnp.float32)
+    # Rows beyond n are blanked, not only weighted by zero: 0 × inf would be NaN, in the gradient too.
+    xb, yb = (_blank(jax.lax.dynamic_slice_in_dim(array, start, BLOCK), weight) for array in (x, y))
+    return xb, yb, weight
+
+
+def _blank(array: Array, weight: Array) -> Array:
+    return jnp.where(weight.reshape(-1, *[1] * (array.ndim - 1)) > 0, array, 0)

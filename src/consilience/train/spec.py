@@ -1,0 +1,74 @@
+"""What a compiled program is made for, what its rows are, what it reads and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from consilience.data import NoiseProcess, Splits
+from consilience.train.networks import NetworkOptions
+from consilience.train.options import TrainOptions
+
+__all__ = ["Arrays", "Rows", "Spec", "Trained"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that shapes a program. Two cells with equal specs are rows of the same one."""
+
+    network: NetworkOptions
+    options: TrainOptions
+    process: NoiseProcess
+    shared: frozenset[str]  # of "inputs", "init", "batches"
+    members: int
+    classification: bool
+    n_inputs: int
+    n_outputs: int
+
+    @property
+    def cross_entropy(self) -> bool:
+        """Whether the loss is cross-entropy."""
+        return self.classification and self.options.loss in ("auto", "cross-entropy")
+
+
+class Rows(NamedTuple):
+    """What differs between the networks of one call: every field (rows,)."""
+
+    n_train: Any
+    member: Any
+    level: Any
+    target_variance: Any
+    learning_rate: Any
+    weight_decay: Any
+    init_scale: Any
+
+
+class Arrays(NamedTuple):
+    """The data every row shares, on the device."""
+
+    train_x: Array  # (n_pool, inputs)
+    train_y: Array  # (n_pool,) classes or (n_pool, outputs)
+    test_x: Array
+    test_y: Array
+    probe_x: Array  # (n_probe, inputs)
+    seed: Array  # 0-d uint32
+
+    @classmethod
+    def of(cls, splits: Splits, seed: int) -> Arrays:
+        """Copy the splits to the default device."""
+        arrays = (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x)
+        return cls(*(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed))
+
+
+class Trained(NamedTuple):
+    """What training gives, one leading axis for networks."""
+
+    layers: dict[str, Any]  # name -> (rows, n_probe, width); JAX sorts the names, `layer_widths` has their order
+    train_loss: Any  # (rows,), on the noisy training set
+    train_error: Any  # misclassified, or squared error / variance of the targets
+    test_loss: Any  # against clean targets
+    test_error: Any
+    diverged_at: Any  # int32, -1 where the loss stayed finite
