@@ -25,7 +25,8 @@ def test_measuring_numpy_arrays_loads_no_heavy_library():
     code = (
         "import sys, numpy as np, consilience\n"
         "x = np.random.default_rng(0).standard_normal((30, 3))\n"
-        "for name in consilience.measures(): getattr(consilience, name)(x, x)\n"
+        "t = np.arange(30) % 3\n"
+        "for name in consilience.measures(): getattr(consilience, name)(x, x[::-1] ** 2, targets=t)\n"
         "consilience.pairwise([x, x], 'cka'); dir(consilience)\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )

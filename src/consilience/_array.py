@@ -6,6 +6,7 @@ precision, selection without a full sort) is here.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ Array: TypeAlias = Any
 
 _BLOCK_BYTES_CPU = 2**21  # a block that stays in cache
 _BLOCK_BYTES_OTHER = 2**26  # accelerators and compiled code want few, large blocks
+_FEWEST_ROWS = 128  # fewer starve the matrix product, which then costs more than leaving the cache
 
 
 def namespace(*arrays: Array) -> Any:
@@ -102,17 +104,39 @@ def on_host(function: Callable[..., Any], *arrays: Array, shape: tuple[int, ...]
     if is_numpy(like):
         return np.asarray(function(*arrays), dtype=like.dtype)
     if any(is_traced(x) for x in (*arrays, like)):
-        jax = sys.modules["jax"]
-        result = jax.ShapeDtypeStruct(shape, like.dtype)
-
-        def called(*values: Any) -> np.ndarray[Any, Any]:
-            return np.asarray(function(*(np.asarray(value) for value in values)), dtype=like.dtype)
-
-        constants = [jax.lax.stop_gradient(x) for x in arrays]
-        return jax.pure_callback(called, result, *constants, vmap_method="sequential")
+        return _called_back(function, arrays, shape, np.dtype(like.dtype))
     found = np.asarray(function(*(to_numpy(x) for x in arrays)))
     xp = namespace(like)
     return xp.asarray(found, dtype=like.dtype, device=array_api_compat.device(like))
+
+
+def _called_back(
+    function: Callable[..., Any], arrays: Sequence[Array], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """`function` of traced JAX arrays.
+
+    64-bit numbers travel as pairs of 32-bit words: the callback may run in a thread in which JAX's 64-bit mode is not
+    on, and would be rounded there.
+    """
+    jax = sys.modules["jax"]
+    types = [np.dtype(x.dtype) for x in arrays]
+    wide = dtype.itemsize == 8
+
+    def called(*values: Any) -> np.ndarray[Any, Any]:
+        own = [
+            np.ascontiguousarray(value).view(kind)[..., 0] if kind.itemsize == 8 else np.asarray(value)
+            for value, kind in zip(values, types, strict=True)
+        ]
+        found = np.asarray(function(*own), dtype=dtype).reshape(shape)
+        return np.ascontiguousarray(found[..., None]).view(np.uint32) if wide else found
+
+    def words(x: Array) -> Array:
+        return jax.lax.bitcast_convert_type(x, np.uint32) if x.dtype.itemsize == 8 else x
+
+    result = jax.ShapeDtypeStruct((*shape, 2), np.uint32) if wide else jax.ShapeDtypeStruct(shape, dtype)
+    constants = [words(jax.lax.stop_gradient(x)) for x in arrays]
+    found = jax.pure_callback(called, result, *constants, vmap_method="sequential")
+    return jax.lax.bitcast_convert_type(found, dtype) if wide else found
 
 
 def check_memory(needed: int, what: str) -> None:
@@ -140,10 +164,10 @@ def arange(n: int, *, like: Array) -> Array:
 
 
 def row_blocks(x: Array, *, arrays: int = 1) -> Iterator[tuple[int, int]]:
-    """Row ranges ``(start, stop)`` such that `arrays` blocks of shape (stop - start, n) stay small."""
+    """Row ranges ``(start, stop)`` such that `arrays` blocks of shape (stop - start, n) stay small (64 MiB at most)."""
     n = x.shape[0]
-    budget = _BLOCK_BYTES_CPU if is_numpy(x) else _BLOCK_BYTES_OTHER
-    step = max(1, budget // (8 * n * arrays))
+    most = max(1, _BLOCK_BYTES_OTHER // (8 * n * arrays))
+    step = min(most, max(_FEWEST_ROWS, _BLOCK_BYTES_CPU // (8 * n * arrays))) if is_numpy(x) else most
     for start in range(0, n, step):
         yield start, min(start + step, n)
 
@@ -179,13 +203,38 @@ def true_per_row(mask: Array) -> Array:
 
 
 def k_smallest(values: Array, k: int) -> Array:
-    """Column indices of the `k` smallest entries of each row of an (m, n) array, (m, k); ties by index.
+    """Column indices of the `k` smallest entries of each row of an (m, n) array, (m, k).
 
-    With NumPy the order inside a row is arbitrary and a tie at the boundary is settled arbitrarily.
+    JAX and strict libraries settle ties by index; with NumPy and PyTorch both the order inside a row and the choice
+    among entries tied at the boundary are arbitrary.
     """
     if is_numpy(values):
-        return np.argpartition(values, k - 1, axis=1)[:, :k].copy()  # a view would keep all (m, n) indices
+        return _k_smallest_by_strands(values, k)
+    if array_api_compat.is_torch_array(values):
+        return sys.modules["torch"].topk(values, k, dim=1, largest=False, sorted=False).indices
+    if array_api_compat.is_jax_array(values):
+        return sys.modules["jax"].lax.top_k(-values, k)[1]
     return namespace(values).argsort(values, axis=1, stable=True)[:, :k]
+
+
+def _k_smallest_by_strands(values: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
+    """Look only into the `k` strands (every s-th column) whose smallest entries are the smallest.
+
+    An entry of another strand has k entries, one in each of these, that are no larger. Minima cost one pass that runs
+    at the speed of memory, where selection from all columns costs ten times that.
+    """
+    m, n = values.shape
+    length = math.isqrt(n // k)
+    if length < 4:
+        return np.argpartition(values, k - 1, axis=1)[:, :k].copy()  # a view would keep all (m, n) indices
+    strands = n // length
+    whole = strands * length
+    least = values[:, :whole].reshape(m, length, strands).min(axis=1)  # (m, strands)
+    chosen = np.argpartition(least, k - 1, axis=1)[:, :k]
+    columns = (chosen[:, :, None] + strands * np.arange(length)).reshape(m, -1)  # (m, k · length)
+    columns = np.concatenate([columns, np.broadcast_to(np.arange(whole, n), (m, n - whole))], axis=1)
+    best = np.argpartition(np.take_along_axis(values, columns, axis=1), k - 1, axis=1)[:, :k]
+    return np.take_along_axis(columns, best, axis=1)
 
 
 def centred(x: Array) -> Array:

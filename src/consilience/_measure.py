@@ -270,6 +270,12 @@ class Descriptor(Measure):
         """Absolute difference."""
         return namespace(a).abs(a - b)
 
+    def compare_all(self, states: Sequence[Array], /) -> Array:
+        """Absolute differences of all numbers."""
+        xp = namespace(states[0])
+        numbers = xp.stack(list(states))
+        return xp.abs(numbers[:, None] - numbers[None, :])
+
     def __call__(self, x: Any, /, *others: Any, targets: Any = None) -> Array:
         """Return the number that describes `x` (n, p) or, given `y` too, by how much the two numbers differ."""
         if others:

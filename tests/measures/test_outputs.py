@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consilience import ConsilienceError, layerwise, measures, output_correlation, pairwise
+from consilience import ConsilienceError, Family, layerwise, measures, output_correlation, pairwise
 
 RNG = np.random.default_rng
 
@@ -27,8 +27,9 @@ def test_widths_must_agree():
         pairwise([np.eye(5)[:, :3], np.eye(5)[:, :2]], "output_correlation")
 
 
-def test_only_output_correlation_is_for_outputs_only():
-    assert [name for name, measure in measures().items() if measure.outputs_only] == ["output_correlation"]
+def test_functional_measures_are_for_outputs_only():
+    for measure in measures().values():
+        assert measure.outputs_only is (measure.family is Family.FUNCTIONAL)
 
 
 def test_layerwise_of_outputs():
