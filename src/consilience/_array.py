@@ -247,8 +247,9 @@ def centred(x: Array) -> Array:
     centre = x - xp.mean(x, axis=0, keepdims=True)
     centre = centre - xp.mean(centre, axis=0, keepdims=True)
     size = xp.max(xp.abs(x), axis=0, keepdims=True)
-    varies = xp.max(xp.abs(centre), axis=0, keepdims=True) > 4 * epsilon(x) * size
-    return xp.where(varies, centre, xp.zeros_like(centre))
+    # asked this way round so that NaN, which a traced array may hold, stays NaN
+    constant = xp.max(xp.abs(centre), axis=0, keepdims=True) <= 4 * epsilon(x) * size
+    return xp.where(constant, xp.zeros_like(centre), centre)
 
 
 def unit_scaled(x: Array) -> Array:

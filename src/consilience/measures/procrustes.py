@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
-from consilience._array import (
-    Array,
-    centred,
-    is_traced,
-    matmul,
-    namespace,
-    stop_gradient,
-    unit_scaled,
+from consilience._array import Array, namespace
+from consilience.measures._rotation import (
+    ProcrustesState,
+    angle,
+    rotated,
+    squared_residual,
+    squared_residual_of_moments,
 )
-from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
+from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["Form", "Procrustes", "ProcrustesState"]
 
 Form: TypeAlias = Literal["angular", "euclidean", "squared", "size_and_shape"]
-
-# Below this relative residual, 1 − ‖XᵀY‖_* has lost digits to cancellation and the rotation is carried out.
-_CANCELLING = 1e-4
-
-
-class ProcrustesState(NamedTuple):
-    """A centred representation, rotated into at most n dimensions, and its squared Frobenius norm."""
-
-    x: Array  # (n, min(n, d))
-    energy: Array  # 0-d; one after normalisation, zero if no feature varies
 
 
 @register
@@ -57,7 +46,8 @@ class Procrustes(Measure):
     -----
     θ is 2 arcsin(euclidean / 2), and for nearly equal representations the residual is computed after rotating one
     onto the other: arccos would lose half of the digits. If p > n, features are first rotated into n dimensions.
-    O(n·p·q + min(p, q)²·max(p, q)).
+    O(n·p·q + min(p, q)²·max(p, q)). Streamed, only products of features are known and the residual is not: then
+    distances below 1e-7 of the norms are lost in rounding.
 
     References
     ----------
@@ -105,31 +95,29 @@ class Procrustes(Measure):
 
     def prepare(self, x: Array, /) -> ProcrustesState:
         """Centre, scale to unit norm unless size counts, rotate into at most n dimensions."""
-        xp = namespace(x)
-        x = centred(x)
-        if self.form != "size_and_shape":
-            x = unit_scaled(x)
-            energy = xp.sum(x * x)
-            x = x / xp.sqrt(xp.where(energy > 0, energy, xp.ones_like(energy)))
-        n, d = x.shape
-        if d > n:
-            x = xp.linalg.qr(x.T).R.T
-        return ProcrustesState(x, xp.sum(x * x))
+        return rotated(x, unit=self._unit)
 
     def compare(self, a: ProcrustesState, b: ProcrustesState, /) -> Array:
         """Turn the squared residual of the best rotation into the chosen form."""
-        xp = namespace(a.x)
-        if a is b:
-            return xp.zeros_like(a.energy)
-        residual = _squared_residual(a, b)
-        if self.form == "squared":
-            return residual
-        distance = xp.sqrt(residual)
-        return 2 * xp.asin(distance / 2) if self.form == "angular" else distance
+        return self._in_form(squared_residual(a, b))
+
+    def from_moments(self, *folds: Moments) -> Array:
+        """The same from the nuclear norm of the products of features."""
+        (m,) = folds
+        return self._in_form(squared_residual_of_moments(m, unit=self._unit))
 
     def degenerate(self, state: ProcrustesState, /) -> str | None:
         """No feature varies: there is no shape to compare."""
         return None if bool(state.energy > 0) else "every feature is constant"
+
+    @property
+    def _unit(self) -> bool:
+        return self.form != "size_and_shape"
+
+    def _in_form(self, residual: Array) -> Array:
+        if self.form == "squared":
+            return residual
+        return angle(residual) if self.form == "angular" else namespace(residual).sqrt(residual)
 
 
 _LARGEST = {
@@ -138,29 +126,3 @@ _LARGEST = {
     "squared": 2.0,
     "size_and_shape": float("inf"),
 }
-
-
-def _squared_residual(a: ProcrustesState, b: ProcrustesState) -> Array:
-    """min ‖aQ − b‖² over orthogonal Q."""
-    xp = namespace(a.x)
-    if a.x.shape[1] > b.x.shape[1]:
-        a, b = b, a
-    cross = matmul(a.x.T, b.x)  # (p, q), p ≤ q
-    if is_traced(cross):  # the value decides nothing: take the route that is accurate everywhere
-        return _residual_of_best_rotation(a.x, b.x, cross)
-    size = a.energy + b.energy
-    residual = size - 2 * xp.sum(xp.linalg.svdvals(cross))
-    if bool(residual < _CANCELLING * size):
-        return _residual_of_best_rotation(a.x, b.x, cross)
-    return residual
-
-
-def _residual_of_best_rotation(x: Array, y: Array, cross: Array) -> Array:
-    """‖xQ − y‖² with Q = UVᵀ from the singular vectors of xᵀy = USVᵀ.
-
-    Q is a constant to automatic differentiation: at the optimum the residual does not change with it to first order.
-    """
-    xp = namespace(x)
-    u, _, vh = xp.linalg.svd(stop_gradient(cross), full_matrices=False)
-    difference = matmul(x, matmul(u, vh)) - y
-    return xp.sum(difference * difference)
