@@ -128,3 +128,14 @@ def test_constant_representations_are_flagged():
     stream.update(x, np.full((20, 2), 0.3))
     with pytest.warns(DegenerateWarning, match="in y, every feature is constant"):
         assert np.isnan(stream.result())
+
+
+@pytest.mark.parametrize(("label", "value"), [("gulp(penalty=0)", np.nan), ("linear_predictivity(cv=0)", 1.0)])
+def test_too_few_samples_are_flagged_as_they_are_on_arrays(label, value):
+    x, y = RNG(0).standard_normal((8, 9)), RNG(1).standard_normal((8, 3))
+    stream = Stream(label)
+    stream.update(x, y)
+    with pytest.warns(DegenerateWarning, match="any target exactly"):
+        assert float(stream.result()) == pytest.approx(value, nan_ok=True)
+    with pytest.warns(DegenerateWarning, match="any target exactly"):
+        assert float(get_measure(label)(x, y)) == pytest.approx(value, nan_ok=True)

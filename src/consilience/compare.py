@@ -163,7 +163,7 @@ def pairwise(
     arrays, targets = measure.checked(reps, names, targets)
     states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
-    _warn_of_caveat(measure, arrays, [(states[i], states[j]) for i in kept for j in kept if i < j])
+    _warn_of_caveat(measure, arrays, _distinct(measure, [states[i] for i in kept]))
     if len(kept) == len(states):
         return measure.compare_all(states)
     scores = measure.compare_all([states[i] for i in kept]) if kept else None
@@ -277,6 +277,12 @@ def _usable(measure: Measure, arrays: Sequence[Array], states: Sequence[Any], na
         else:
             warnings.warn(f"{measure.label} is NaN: in {name}, {reason}", DegenerateWarning, stacklevel=3)
     return kept
+
+
+def _distinct(measure: Measure, states: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of different representations, in both orders where these differ."""
+    size = range(len(states))
+    return [(states[i], states[j]) for i in size for j in size if i < j or (i > j and not measure.symmetric)]
 
 
 def _warn_of_caveat(measure: Measure, arrays: Sequence[Array], pairs: Sequence[tuple[Any, Any]]) -> None:

@@ -1,14 +1,22 @@
-"""Kernels on representations: distances, the bandwidth, and rows of the centred Gram matrix."""
+"""Kernels on representations: distances, the bandwidth, the centred Gram matrix, inner products of linear ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from consilience._array import Array, arange, is_numpy, matmul, namespace, row_blocks, stop_gradient, with_own
 
-__all__ = ["Kernel", "KernelProfile", "centred_gram_rows", "kernel_profile", "squared_distance_rows"]
+__all__ = [
+    "Kernel",
+    "KernelProfile",
+    "centred_gram_rows",
+    "kernel_profile",
+    "squared_distance_rows",
+    "squared_products",
+]
 
 Kernel: TypeAlias = Literal["linear", "rbf", "laplace"]
 
@@ -48,6 +56,18 @@ def centred_gram_rows(x: Array, kernel: Kernel, profile: KernelProfile | None, s
     gram = _kernel_rows(x, kernel, profile.sigma, start, stop)
     means = profile.row_means
     return gram - means[start:stop, None] - means[None, :] + profile.mean
+
+
+def squared_products(features: Sequence[Array]) -> Array:
+    """‖xᵢᵀxⱼ‖² for all pairs of `features`, M arrays (n, d_i), from one product of the stacked features; (M, M)."""
+    xp = namespace(features[0])
+    stacked = xp.concat(list(features), axis=1)  # (n, Σd)
+    squares = matmul(stacked.T, stacked)
+    squares = squares * squares
+    index = arange(len(features), like=stacked)
+    owner = xp.concat([xp.broadcast_to(index[i : i + 1], (x.shape[1],)) for i, x in enumerate(features)])  # (Σd,)
+    member = xp.astype(owner[:, None] == index[None, :], stacked.dtype)  # (Σd, M)
+    return matmul(member.T, matmul(squares, member))
 
 
 def _kernel_rows(x: Array, kernel: Kernel, sigma: Array, start: int, stop: int) -> Array:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, arange, centred, epsilon, matmul, namespace, row_blocks, unit_scaled
+from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, unit_scaled
 from consilience.errors import ConsilienceError
-from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile
+from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile, squared_products
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["CKA", "CKAState", "Estimator"]
@@ -162,23 +162,34 @@ class CKA(Measure):
     def compare(self, a: CKAState, b: CKAState, /) -> Array:
         """⟨K, L⟩ over the geometric mean of ⟨K, K⟩ and ⟨L, L⟩."""
         xp = namespace(a.x)
-        return self._correct(self._entries(a, b), a, b) / (xp.sqrt(a.norm) * xp.sqrt(b.norm))
+        return self.inner(a, b) / (xp.sqrt(a.norm) * xp.sqrt(b.norm))
 
     def compare_all(self, states: Sequence[CKAState], /) -> Array:
-        """One product of all features with all features, or of all Gram matrices, block by block of rows."""
+        """All inner products, over the geometric means of those with themselves."""
+        xp = namespace(states[0].x)
+        root = xp.sqrt(xp.stack([state.norm for state in states]))
+        return self.inner_all(states) / (root[:, None] * root[None, :])
+
+    def inner(self, a: CKAState, b: CKAState) -> Array:
+        """⟨K, L⟩ of the class docstring, a 0-d array."""
+        return self._correct(self._entries(a, b), a, b)
+
+    def inner_all(self, states: Sequence[CKAState]) -> Array:
+        """⟨K, L⟩ of all pairs, (M, M).
+
+        One product of all features with all features, or of all Gram matrices, block by block of rows.
+        """
         xp = namespace(states[0].x)
         width = sum(state.x.shape[1] for state in states)
         entries = (
-            _entries_by_features(states)
+            squared_products([state.x for state in states])
             if 8 * width * width <= _STACKED_BYTES and _features_are_cheaper(states, width * width)
             else self._entries_by_samples(states)
         )
         diagonals = xp.stack([state.diagonal for state in states])  # (M, n)
         traces = xp.sum(diagonals, axis=1)
         c1, c2 = self._corrections(diagonals.shape[1])
-        inner = entries - c1 * matmul(diagonals, diagonals.T) + c2 * traces[:, None] * traces[None, :]
-        root = xp.sqrt(xp.stack([state.norm for state in states]))
-        return inner / (root[:, None] * root[None, :])
+        return entries - c1 * matmul(diagonals, diagonals.T) + c2 * traces[:, None] * traces[None, :]
 
     def from_moments(self, *folds: Moments) -> Array:
         """Inner products of Gram matrices from the products of features."""
@@ -186,15 +197,23 @@ class CKA(Measure):
             return super().from_moments(*folds)
         (m,) = folds
         xp = namespace(m.xx)
+        xx, xy, yy = self.inner_of_moments(m)
+        return xy / (xp.sqrt(xx) * xp.sqrt(yy))
+
+    def inner_of_moments(self, m: Moments) -> tuple[Array, Array, Array]:
+        """⟨K, K⟩, ⟨K, L⟩ and ⟨L, L⟩ of linear kernels, in the units of the features."""
+        xp = namespace(m.xx)
         c1, c2 = self._corrections(m.n)
         trace_x, trace_y = (xp.sum(xp.linalg.diagonal(each)) for each in (m.xx, m.yy))
 
         def inner(products: Array, fourth: Array, traces: Array) -> Array:
             return xp.sum(products * products) - c1 * fourth + c2 * traces
 
-        xx = inner(m.xx, m.fourth_xx, trace_x * trace_x)
-        yy = inner(m.yy, m.fourth_yy, trace_y * trace_y)
-        return inner(m.xy, m.fourth_xy, trace_x * trace_y) / (xp.sqrt(xx) * xp.sqrt(yy))
+        return (
+            inner(m.xx, m.fourth_xx, trace_x * trace_x),
+            inner(m.xy, m.fourth_xy, trace_x * trace_y),
+            inner(m.yy, m.fourth_yy, trace_y * trace_y),
+        )
 
     @property
     def streams(self) -> bool:
@@ -278,17 +297,3 @@ def _features_are_cheaper(states: Sequence[CKAState], products: int) -> bool:
     n = states[0].x.shape[0]
     missing = sum(state.x.shape[1] for state in states if state.gram is None)
     return products < n * (missing + len(states) ** 2)
-
-
-def _entries_by_features(states: Sequence[CKAState]) -> Array:
-    """‖XᵢᵀXⱼ‖² for all pairs (i, j) from one product of the stacked features, (M, M)."""
-    xp = namespace(states[0].x)
-    stacked = xp.concat([state.x for state in states], axis=1)  # (n, Σd)
-    squares = matmul(stacked.T, stacked)
-    squares = squares * squares
-    index = arange(len(states), like=stacked)
-    owner = xp.concat(
-        [xp.broadcast_to(index[i : i + 1], (state.x.shape[1],)) for i, state in enumerate(states)]
-    )  # (Σd,)
-    member = xp.astype(owner[:, None] == index[None, :], stacked.dtype)  # (Σd, M)
-    return matmul(member.T, matmul(squares, member))
