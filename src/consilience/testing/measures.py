@@ -81,7 +81,7 @@ def variants(measure: type[Measure]) -> list[Measure]:
 def generic_pair(measure: Measure, *, n: int = 40, seed: int = 0) -> tuple[Matrix, Matrix]:
     """Two related representations of `n` samples without symmetry, centring or special scale, (n, 5) and (n, 7).
 
-    A measure of outputs gets two of equal width, one of probabilities gets probabilities.
+    A measure of outputs gets two of equal width, one of probabilities gets probabilities, one of rates no sign.
     """
     rng = np.random.default_rng(seed)
     widths = (5, 5) if measure.outputs_only else (5, 7)
@@ -93,12 +93,15 @@ def generic_pair(measure: Measure, *, n: int = 40, seed: int = 0) -> tuple[Matri
     if measure.options.get("inputs") == "probabilities":
         x, y = (np.exp(z - z.max(axis=1, keepdims=True)) for z in (x, y))
         x, y = (z / z.sum(axis=1, keepdims=True) for z in (x, y))
+    if not _admitted(measure, (x, y)):  # counts and rates have no sign
+        x, y = np.abs(x), np.abs(y)
     return x, y
 
 
 def generic_targets(n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """True classes of `n` samples, of which there are five, in no order."""
-    return np.random.default_rng(11).integers(0, 5, n)
+    """True classes of `n` samples, in no order: five, or as many fewer as divide the samples equally."""
+    classes = next((count for count in (5, 4, 3, 2) if n % count == 0 and n >= 2 * count), 5)
+    return np.random.default_rng(11).permutation(np.arange(n) % classes)
 
 
 def check_facts(measure: Measure) -> None:
