@@ -73,7 +73,7 @@ def test_rsatoolbox_grid(pair, rdm, compare):
         pytest.skip("slow there")
     a, b = (toolbox.rdm.calc_rdm(toolbox.data.Dataset(z), method=RDMS[rdm]) for z in pair)
     expected = toolbox.rdm.compare(a, b, method=COMPARATORS[compare])[0, 0]
-    assert score(f"rsa(rdm={rdm}, compare={compare})", *pair) == pytest.approx(expected, abs=1e-8)
+    assert score(f"rsa(rdm={rdm}, comparison={compare})", *pair) == pytest.approx(expected, abs=1e-8)
 
 
 def test_rsatoolbox_poisson(pair):
@@ -99,7 +99,7 @@ def test_rsatoolbox_crossnobis(rng):
         for z in (x, y)
     ]
     expected = toolbox.rdm.compare(*matrices, method="cosine")[0, 0]
-    found = score("rsa(rdm=crossnobis, compare=cosine)", x, y, targets=conditions)
+    found = score("rsa(rdm=crossnobis, comparison=cosine, shrinkage=1.0)", x, y, targets=conditions)
     assert found == pytest.approx(expected, abs=1e-8)
 
 

@@ -111,6 +111,7 @@ def test_small_blocks_and_many_samples(monkeypatch, name):
     x, y = pair(n=200)
     expected = pairwise([x, y], name)
     monkeypatch.setattr("consilience._array._BLOCK_BYTES_CPU", 8 * 200 * 9)
+    monkeypatch.setattr("consilience._array._FEWEST_ROWS", 1)
     assert np.array_equal(pairwise([x, y], name), expected)
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from consilience._array import Array, centred, namespace, row_blocks
-from consilience.errors import ConsilienceError
-from consilience.measures._nearness import Metric, Points, key_rows, neighbours, points, ranks
-from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
+from consilience.measures._nearness import Metric, Points, key_rows, neighbours, points, ranks, with_keys
+from consilience.measures._neighbour_lists import check_k, list_invariances
+from consilience.registry import Family, Kind, Measure, per_instance, register
 
-__all__ = ["ImbalanceState", "InformationImbalance"]
+__all__ = ["ImbalanceState", "InformationImbalance", "Summary"]
+
+Summary: TypeAlias = Literal["directed", "mean"]
+
+
+_KEPT_BYTES = 2**28  # distances of all representations are kept up to here: each is needed twice
 
 
 class ImbalanceState(NamedTuple):
-    """Samples ready for distances, and their nearest neighbours."""
+    """Samples ready for distances."""
 
     points: Points
-    lists: Array  # (n, k)
     varies: Array  # 0-d boolean
 
 
@@ -34,7 +38,8 @@ class InformationImbalance(Measure):
 
     Without unit, in (0, 2). It is smallest, (k + 1)/n, when the neighbours in x are the neighbours in y, and 1 on
     average when x says nothing about y. Not symmetric: Δ(x → y) < Δ(y → x) says that x predicts y better than y
-    predicts x. Swap the arguments for the other direction. Values at different n or k are not comparable.
+    predicts x. Swap the arguments for the other direction. Values at different n or k are not comparable; the range
+    is the same for all when normalized, (Δ − m) / (1 − m) with m = (k + 1)/n, in [0, 2] and still 1 on average.
 
     Parameters
     ----------
@@ -42,11 +47,17 @@ class InformationImbalance(Measure):
         Number of neighbours, at most n − 2.
     metric : {"euclidean", "cosine", "inner"}
         How nearness is measured, in both representations; see `mutual_knn`.
+    normalized : bool
+        Whether to let the smallest value be zero.
+    summary : {"directed", "mean"}
+        Δ(x → y), or the mean of Δ(x → y) and Δ(y → x), which is symmetric.
 
     Notes
     -----
-    Ranks are exact, found by counting, without sorting; samples that tie (to rounding) rank in order of index.
-    O(n²(p + q)) time, in blocks of rows.
+    Ranks are exact: found by counting or, where many are wanted of one row, in its sorted distances; samples that tie
+    (to rounding) rank in order of index. Neighbours are found where pairs are compared, as only the first of a pair
+    needs them. O(n²(p + q)) time, in blocks of rows; (n, n) arrays are kept only while all pairs of few samples are
+    compared (256 MiB in all).
 
     References
     ----------
@@ -69,21 +80,17 @@ class InformationImbalance(Measure):
     avoid = "When one symmetric number is wanted, or scores at different n are to be compared."
     kind = Kind.DISTANCE
     bounds = (0.0, 2.0)
-    symmetric = False
-    invariances = per_instance(
-        lambda self: frozenset(
-            {Invariance.ORTHOGONAL, Invariance.ISOTROPIC_SCALING}
-            | ({Invariance.TRANSLATION} if self.metric == "euclidean" else set())
-        )
-    )
+    symmetric = per_instance(lambda self: self.summary == "mean")
+    invariances = per_instance(lambda self: list_invariances(self.metric))
 
     k: int = 1
     metric: Metric = "euclidean"
+    normalized: bool = False
+    summary: Summary = "directed"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
-            raise ConsilienceError(f"k of information_imbalance is {self.k}; there must be at least one neighbour.")
+        check_k(self, self.k)
 
     @property
     def min_samples(self) -> int:
@@ -91,38 +98,48 @@ class InformationImbalance(Measure):
         return self.k + 2
 
     def self_score(self, n: int) -> float | None:
-        """(k + 1)/n: the neighbours have ranks 1 to k."""
-        return (self.k + 1) / n
+        """(k + 1)/n: the neighbours have ranks 1 to k; zero when normalized."""
+        return 0.0 if self.normalized else (self.k + 1) / n
 
     def prepare(self, x: Array, /) -> ImbalanceState:
-        """Find the neighbours."""
-        xp = namespace(x)
-        near = points(x, self.metric)
-        return ImbalanceState(near, neighbours(near, self.k), xp.any(centred(x) != 0))
+        """Make ready for distances."""
+        return ImbalanceState(points(x, self.metric), namespace(x).any(centred(x) != 0))
 
     def compare(self, a: ImbalanceState, b: ImbalanceState, /) -> Array:
-        """Mean rank in `b` of the neighbours in `a`."""
-        return _mean_ranks([a], b)[0] * 2 / a.lists.shape[0]
+        """Mean rank in `b` of the neighbours in `a`, and the reverse for the mean of both."""
+        if self.summary == "mean":
+            return self.compare_all((a, b))[0, 1]
+        return self._scaled(_mean_ranks([neighbours(a.points, self.k)], b.points), a)[0]
 
     def compare_all(self, states: Sequence[ImbalanceState], /) -> Array:
         """Distances of each representation once, for the neighbours in all others."""
-        xp = namespace(states[0].points.x)
-        columns = [_mean_ranks(states, target) for target in states]
-        return xp.stack(columns, axis=1) * 2 / states[0].lists.shape[0]
+        xp = namespace(states[0].points.right)
+        n = states[0].points.reach.shape[0]
+        keep = 8 * n * n * len(states) <= _KEPT_BYTES
+        ready = [with_keys(state.points) if keep else state.points for state in states]
+        lists = [neighbours(each, self.k) for each in ready]
+        columns = [_mean_ranks(lists, target) for target in ready]
+        directed = self._scaled(xp.stack(columns, axis=1), states[0])
+        return directed if self.summary == "directed" else (directed + directed.T) / 2
 
     def degenerate(self, state: ImbalanceState, /) -> str | None:
         """All samples coincide."""
         return None if bool(state.varies) else "every feature is constant"
 
+    def _scaled(self, mean_ranks: Array, state: ImbalanceState) -> Array:
+        n = state.points.reach.shape[0]
+        smallest = (self.k + 1) / n
+        imbalance = mean_ranks * 2 / n
+        return (imbalance - smallest) / (1 - smallest) if self.normalized else imbalance
 
-def _mean_ranks(sources: Sequence[ImbalanceState], target: ImbalanceState) -> Array:
-    """Mean rank in `target` of the neighbours in each of `sources`, (len(sources),)."""
-    near = target.points
-    xp = namespace(near.x)
-    totals = xp.zeros_like(near.half[:1])
-    lists = xp.concat([source.lists for source in sources], axis=1)  # (n, sources · k)
-    for start, stop in row_blocks(near.x):
-        found = ranks(near, key_rows(near, start, stop), start, lists[start:stop, :])
-        totals = totals + xp.sum(xp.astype(found, near.x.dtype), axis=0)  # (sources · k,)
-    n, k = target.lists.shape
-    return xp.sum(xp.reshape(totals, (len(sources), k)), axis=1) / (n * k)
+
+def _mean_ranks(lists: Sequence[Array], target: Points) -> Array:
+    """Mean rank in `target` of the entries of each of `lists`, (n, k) all, (len(lists),)."""
+    xp = namespace(target.right)
+    n, k = lists[0].shape
+    wanted = xp.concat(list(lists), axis=1)  # (n, lists · k)
+    totals = xp.zeros_like(target.reach[:1])
+    for start, stop in row_blocks(target.right):
+        found = ranks(target, key_rows(target, start, stop), start, wanted[start:stop, :])
+        totals = totals + xp.sum(xp.astype(found, target.right.dtype), axis=0)  # (lists · k,)
+    return xp.sum(xp.reshape(totals, (len(lists), k)), axis=1) / (n * k)
