@@ -61,7 +61,7 @@ def test_options_given_by_keyword_win_over_the_label():
     [
         ("ckaa", {}, "unknown measure 'ckaa': did you mean 'cka'"),
         ("mutual_nn", {}, "did you mean 'mutual_knn'"),
-        ("zzz", {}, "valid names: cka, "),
+        ("zzz", {}, "valid names: accuracy_difference, "),
         ("cka", {"estimater": "biased"}, "no option 'estimater': did you mean 'estimator'"),
         ("cka", {"estimator": "biasd"}, "did you mean 'biased'"),
         ("cka", {"kernel": 3}, "no kernel 3: valid names: laplace, linear, rbf"),

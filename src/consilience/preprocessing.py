@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from consilience._array import Array, as_floating, centred, namespace
+from consilience._array import Array, as_floating, centred, namespace, stop_gradient
 from consilience._catalogue import suggestion
 from consilience.errors import ConsilienceError, UnknownNameError
 
@@ -181,7 +181,7 @@ def _clipped(x: Array, quantile: float) -> Array:
 
 def _unit_rows(x: Array) -> Array:
     xp = namespace(x)
-    size = xp.max(xp.abs(x), axis=1, keepdims=True)
+    size = stop_gradient(xp.max(xp.abs(x), axis=1, keepdims=True))  # it cancels
     x = x / xp.where(size > 0, size, xp.ones_like(size))  # squares of the rest neither overflow nor vanish
     norm = xp.sqrt(xp.sum(x * x, axis=1, keepdims=True))
     return x / xp.where(norm > 0, norm, xp.ones_like(norm))

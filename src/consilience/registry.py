@@ -87,7 +87,7 @@ def get_measure(name: str | Measure, **options: Any) -> Measure:
     >>> get_measure("cka", estimator="biased").label
     'cka(estimator=biased)'
     >>> get_measure("mutual_knn(k=5)")
-    MutualKNN(k=5, metric='cosine')
+    MutualKNN(k=5, metric='cosine', adjusted=False)
     >>> get_measure("rv_coefficient").label
     'cka(estimator=biased)'
     >>> get_measure("cca_mean_of_everything", k=1)

@@ -19,6 +19,7 @@ from consilience._array import (
     matmul,
     namespace,
     row_blocks,
+    stop_gradient,
     unit_scaled,
     with_own,
 )
@@ -84,7 +85,7 @@ def direction_form(x: Array, *, without_mean: bool) -> Form:
     """1 − cosine of the rows of `x`, or of rows less their means; a row of zeros is at distance one from all."""
     xp = namespace(x)
     x = centred(x.T).T if without_mean else x
-    size = xp.max(xp.abs(x), axis=1, keepdims=True)
+    size = stop_gradient(xp.max(xp.abs(x), axis=1, keepdims=True))  # it cancels
     x = x / xp.where(size > 0, size, xp.ones_like(size))
     energy = xp.sum(x * x, axis=1, keepdims=True)
     x = x / xp.sqrt(2 * xp.where(energy > 0, energy, xp.ones_like(energy)))

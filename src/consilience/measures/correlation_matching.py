@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, matmul, namespace, on_host
+from consilience._array import Array, centred, matmul, namespace, on_host, stop_gradient
 from consilience.measures._transport import assignment
 from consilience.registry import Family, Invariance, Kind, Measure, register
 
@@ -99,7 +99,7 @@ def unit_columns(x: Array) -> Array:
     """`x` (n, d) with every column centred and of unit norm; a constant column is zero."""
     xp = namespace(x)
     x = centred(x)
-    size = xp.max(xp.abs(x), axis=0, keepdims=True)
+    size = stop_gradient(xp.max(xp.abs(x), axis=0, keepdims=True))  # it cancels
     x = x / xp.where(size > 0, size, xp.ones_like(size))
     norm = xp.sqrt(xp.sum(x * x, axis=0, keepdims=True))
     return x / xp.where(size > 0, norm, xp.ones_like(norm))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consilience._array import Array, centred, matmul, namespace
+from consilience._array import Array, centred, matmul, namespace, stop_gradient
 from consilience.errors import ConsilienceError
 from consilience.measures._nuclear import nuclear_norm
 from consilience.measures._rotation import (
@@ -232,7 +232,7 @@ class ShapeMetric(Measure):
             return rotated(x, unit=True)
         xp = namespace(x)
         x = centred(x)
-        scale = xp.max(xp.abs(x))
+        scale = stop_gradient(xp.max(xp.abs(x)))
         scale = xp.where(scale > 0, scale, xp.ones_like(scale))
         axes, deviations = principal_axes(x / scale)  # the mixture is divided by the scale as a whole
         weight = self.alpha * deviations + (1 - self.alpha) / scale
