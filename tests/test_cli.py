@@ -15,6 +15,7 @@ import pytest
 from tests.studies import EXACT, assert_same_bits, contents, study, study_file
 
 import consilience
+from consilience.claims import evaluate
 from consilience.cli import main
 from consilience.run import run
 from consilience.store import open_run
@@ -91,6 +92,20 @@ def test_run_as_json(capsys, path, out):
     assert found["report"] == str(out / "report.html")
     assert found["facts"]
     assert all(found["table"])
+
+
+def test_run_prints_the_verdicts_with_effects_and_intervals(capsys, path, out):
+    text = " ".join(printed(capsys, "run", path, "--out", out).split())
+    for verdict in evaluate(open_run(out)):
+        assert verdict.heading in text
+        assert verdict.sentence in text
+    assert re.search(r"C1 \w+: Alignment grows", text)
+    assert re.search(r"exceeds that at low SNR by -?\d\.\d+ \(-?\d\.\d+ to", text)
+    again = printed(capsys, "run", path, "--out", out, "--json")
+    found = strict_json(again)["verdicts"]
+    assert [verdict["claim"] for verdict in found] == [verdict.claim for verdict in evaluate(open_run(out))]
+    assert {"verdict", "effect", "p", "cells", "sentence", "further", "reason"} <= set(found[0])
+    assert printed(capsys, "run", path, "--out", out, "--json") == again
 
 
 def test_run_without_the_report_extra_keeps_the_results(capsys, path, out, monkeypatch):

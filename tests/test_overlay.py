@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from tests.studies import DESCENT, EXACT, INF, study, tables
 
 from consilience import theory
-from consilience.data import prepare
 from consilience.overlay import overlay
 from consilience.plan import Plan
 from consilience.study import Study
 
-ESTIMATED = "estimated from the training pool"
+FROM_ROWS = "computed from rows of the training pool"
 SHAPE = (3, 3)  # snr by n_train of EXACT
 
 
@@ -46,11 +43,11 @@ def test_where_theory_does_not_apply_it_says_why(changes, reason):
     assert reason in found.sentences[0]
 
 
-def test_theory_of_a_linear_network_on_a_classification_says_why():
-    changes = {"data": {"source": "wine"}, "noise.process": "label-flip", "train.loss": "squared-error"}
+def test_cross_entropy_is_not_least_squares():
+    changes = {"data": {"source": "wine"}, "noise.process": "label-flip", "network.hidden": [3]}
     found = drawn(study(DESCENT, changes))
     assert found.alignment == {}
-    assert "'label-flip'" in " ".join(found.sentences)
+    assert "cross-entropy" in " ".join(found.sentences)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +56,8 @@ def test_theory_of_a_linear_network_on_a_classification_says_why():
         (EXACT, {}, "minimum-norm least-squares solution, with the teacher's own"),
         (EXACT, {"train.ridge": 0.1}, "ridge solution"),
         (DESCENT, {}, "Gradient training reaches it"),
-        (DESCENT, {"data": {"source": "diabetes"}}, ESTIMATED),
-        (DESCENT, {"data.pca": 3}, ESTIMATED),
+        (DESCENT, {"data": {"source": "diabetes"}}, FROM_ROWS),
+        (DESCENT, {"data.pca": 3}, FROM_ROWS),
     ],
 )
 def test_sentence_tells_which_theory_it_is(base, changes, said):
@@ -97,8 +94,8 @@ def test_predictions_are_those_of_the_closed_form_at_the_study_s_grid(shared, ri
 
 
 def test_infinite_risk_is_no_prediction():
-    """At n = d the risk diverges; NaN keeps it off the chart."""
-    found = drawn(study(EXACT, {"grid.n_train": [4, 5, 6]}))
+    """At n = d = 5 and within one sample of it the risk diverges; NaN keeps it off the chart."""
+    found = drawn(study(EXACT, {"grid.n_train": [3, 5, 7]}))
     at_threshold = found.error[:-1, 1]
     assert np.isnan(at_threshold).all()
     assert np.isfinite(found.error[:-1, [0, 2]]).all()
@@ -135,34 +132,33 @@ def test_predictions_land_in_their_cells_and_layers():
                 np.testing.assert_array_equal(found, wanted.alignment.get((layer, label), nothing))
 
 
-# --- the estimated truth ---
+# --- from the rows of the pool ---
 
-POOL, FEATURES, MISFIT = 40_000, 6, 0.25
+POOL, FEATURES, MISFIT = 20_000, 6, 0.25
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
     """A study of samples that a known linear teacher wrote to a file, and the study of the teacher itself."""
     teacher = {"source": "linear-teacher", "n_features": FEATURES, "n_outputs": 2, "misfit": MISFIT}
-    known = Study(**tables(EXACT) | {"data": teacher})
+    known = Study(**tables(EXACT, {"grid.n_train": [20, 60, 200]}) | {"data": teacher})
     table = known.data.source.sample(POOL, seed=0)
     path = tmp_path_factory.mktemp("data") / "samples.npz"
     np.savez(path, X=table.inputs, a=table.targets[:, 0], b=table.targets[:, 1])
     data = {"source": "file", "path": str(path), "target": ["a", "b"], "n_test": 50, "n_probe": 50}
-    return Study(**tables(EXACT) | {"data": data}), known
+    return Study(**tables(EXACT, {"grid.n_train": [20, 60, 200]}) | {"data": data}), known
 
 
-def test_estimated_theory_is_near_that_of_the_known_truth(taught):
-    """Sampling error of an estimate from N samples is about 1/√N; alignment is a smooth function of it, steepest
-    near n = d, where its slope in what is estimated is a few units."""
+def test_predictions_from_rows_are_near_those_of_the_known_truth(taught):
+    """Known truth is taken to the limit of many dimensions: at d = 6 and n = 20 it is off by some 1/d² and a draw of
+    20 rows by its scatter; below and at the threshold the limit is no description (see `finite_size_allowance`)."""
     of_file, known = taught
-    allowed = 5 / np.sqrt(POOL)
     found, wanted = drawn(of_file), drawn(known)
-    assert ESTIMATED in " ".join(found.sentences)
+    assert FROM_ROWS in " ".join(found.sentences)
     assert found.alignment.keys() == wanted.alignment.keys()
     for key, values in wanted.alignment.items():
-        np.testing.assert_allclose(found.alignment[key], values, atol=allowed)
-    np.testing.assert_allclose(found.error, wanted.error, rtol=allowed)
+        np.testing.assert_allclose(found.alignment[key], values, atol=0.06)
+    np.testing.assert_allclose(found.error, wanted.error, rtol=0.1)
 
 
 def test_theory_stops_where_members_own_inputs_begin_to_overlap():
@@ -175,31 +171,39 @@ def test_theory_stops_where_members_own_inputs_begin_to_overlap():
     assert "overlap" in " ".join(found.sentences)
 
 
-def test_estimated_misfit_keeps_what_outputs_have_in_common(monkeypatch):
-    """One output without misfit and one with much are not two outputs with half of it each."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((4000, 3))
-    y = np.stack([x[:, 0], 0.6 * x[:, 1] + 0.8 * rng.standard_normal(4000)], axis=1)
-    of = study(EXACT)
-    splits = replace(splits_of(of), train_x=x.astype(np.float32), train_y=y.astype(np.float32), truth=None)
-    given = []
-    original = theory.linear_network
-    monkeypatch.setattr(theory, "linear_network", lambda *a, **k: given.append(k["misfit"]) or original(*a, **k))
-    overlay(of, splits)
-    standard_error = 4 * 0.64 * np.sqrt(2 / 4000)
-    np.testing.assert_allclose(given[0], np.diag([0, 0.64]), atol=standard_error)
+def test_predictions_from_rows_are_those_of_predict(taught):
+    of, _ = taught
+    splits = splits_of(of)
+    wanted = theory.predict(
+        splits.train_x.astype(float), splits.train_y.astype(float), [0.5, 2.0, INF], [20, 60, 200], n_probe=50, groups=0
+    )
+    found = drawn(of)
+    np.testing.assert_array_equal(found.alignment["output", "output_correlation"], wanted.alignment)
+    np.testing.assert_array_equal(found.alignment["output", "cka"], wanted.output_cka)
+    np.testing.assert_array_equal(found.alignment["hidden_1", "cka"], wanted.hidden_cka)
+    np.testing.assert_array_equal(found.error, wanted.risk)
 
 
-def test_estimated_signal_and_misfit_add_up_to_the_variance_of_the_targets():
-    """Nothing is learned from one sample in 40 dimensions: the error is the clean targets' variance, which is 1.
-
-    In pools of 80 samples the residual variance scatters by √(2 / 40), its mean over 20 pools by √(2 / 800).
-    """
-    of = study(EXACT, {"data.n_features": 40, "data.misfit": 0.9, "grid.n_train": [1], "grid.snr": [INF]})
-    errors = []
-    for seed in range(20):
-        splits = prepare(of.data.source, n_train=80, n_probe=4, n_test=4, seed=seed)
-        errors.append(float(overlay(of, replace(splits, truth=None)).error[0, 0]))
-    known = float(overlay(of, splits).error[0, 0])
-    assert known == pytest.approx(1, abs=0.05)
-    assert np.mean(errors) == pytest.approx(known, rel=4 * np.sqrt(2 / 800))
+def test_replaced_labels_are_predicted_by_their_variance(tmp_path):
+    """Networks trained on replaced labels agree as predicted, and their errors, of classes, are not."""
+    changes = {
+        "data": {"source": "wine", "n_probe": 60, "n_test": 10},
+        "noise.process": "label-flip",
+        "train": {"solver": "exact", "loss": "squared-error", "ridge": 0.1},
+        "network.hidden": [3],
+        "grid.n_train": [20, 100],
+        "grid.snr": [0.5, 2.0],
+        "grid.members": 16,
+        "measure.measures": ["output_correlation"],
+    }
+    of = study(EXACT, changes)
+    found = drawn(of)
+    assert "enter by their variance alone" in " ".join(found.sentences)
+    assert np.isnan(found.error).all()
+    trained = of.run(tmp_path / "run")["alignment"].sel(layer="output", measure="output_correlation")
+    measured = trained.mean("pair").values
+    splits = splits_of(of)
+    scatter = theory.predict(
+        splits.train_x.astype(float), splits.train_y, [0.5, 2.0], [20, 100], 0.1, n_probe=60, groups=0
+    ).scatter
+    assert (np.abs(measured - found.alignment["output", "output_correlation"]) < 3 * scatter + 0.02).all()

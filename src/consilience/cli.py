@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -128,6 +129,59 @@ def report(run: Path, /, *, out: Path | None = None, json: AsJSON = False) -> No
 
 
 @app.command
+def predict(
+    data: str,
+    /,
+    *,
+    target: Annotated[list[str], Parameter(consume_multiple=True, negative=())] = ["y"],  # noqa: B006
+    snr: Annotated[list[float], Parameter(consume_multiple=True, negative=())] = [0.25, 1, 4],  # noqa: B006
+    n_train: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
+    ridge: float = 0.0,
+    pool: int = 1,
+    seed: int = 0,
+    figure: Path | None = None,
+    json: AsJSON = False,
+) -> None:
+    """Predict the alignment of linear networks from data, before any is trained.
+
+    Parameters
+    ----------
+    data
+        A CSV, Parquet or NPZ file, or a built-in source such as digits. Inputs are standardised as in a study.
+    target
+        Columns, or arrays of an NPZ file, that are targets.
+    snr
+        Signal-to-noise ratios: --snr 0.25 1 inf.
+    n_train
+        Training-set sizes: --n-train 20 100 500. By default ten, up to four fifths of the rows.
+    ridge
+        Penalty: members minimise ‖XW − Y‖²/n + ridge‖W‖²; 0 is the minimum-norm interpolator.
+    pool
+        Images: average blocks of this many pixels squared.
+    figure
+        Draw the curve to this PNG, PDF or SVG file.
+    """
+    _require_study()
+    from consilience._prediction import columns, facts, predict_data, rows
+
+    found = predict_data(data, target=target, snr=snr, n_train=n_train, ridge=ridge, pool=pool, seed=seed)
+    if figure is not None:
+        from consilience.figures.prediction import plot_prediction
+
+        plot_prediction(found).figure.savefig(figure)
+    if json:
+        print(_json({**facts(found), "figure": figure and str(figure)}))
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows(found):
+        table.add_row(*row)
+    console = _console()
+    console.print(table)
+    for sentence in found.warnings:
+        console.print(f"• {sentence}", highlight=False)
+
+
+@app.command
 def studies(*, json: AsJSON = False) -> None:
     """List the built-in studies."""
     _require_study()
@@ -170,10 +224,16 @@ def list_measures(name: str | None = None, /, *, json: AsJSON = False) -> None:
         low, high = row["bounds"]
         marks = ["✓" if group in row["unchanged_by"] else "·" for group in groups.values()]
         table.add_row(row["name"], row["family"], row["kind"], f"{low:.3g} … {high:.3g}", *marks)
-    console = Console()
+    console = _console()
     console.print(table)
     legend = ", ".join(f"{short} {group}" for short, group in groups.items())
     console.print(f"\n✓ unchanged by transformations of the features: {legend}", highlight=False)
+
+
+def _console() -> Console:
+    """Return where to print: as wide as the terminal, and wider where output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
 
 
 def _json(value: object) -> str:
@@ -316,23 +376,25 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
 
 
 def _print_results(dataset: xr.Dataset, folder: Path, report_path: Path | None, *, as_json: bool) -> None:
+    from consilience.claims import evaluate
     from consilience.facts import interpolation_threshold, lowest_alignment, sentences, summary_table
 
-    summary = summary_table(dataset)
+    summary, verdicts = summary_table(dataset), evaluate(dataset)
     if as_json:
         rows = [dict(zip(summary.columns, row, strict=True)) for row in summary.rows]
         found: dict[str, Any] = {"run": str(folder), "report": report_path and str(report_path), "title": summary.title}
+        found["verdicts"] = [asdict(verdict) for verdict in verdicts]
         found["lowest"] = [asdict(low) for low in lowest_alignment(dataset)]
         found["thresholds"] = [asdict(threshold) for threshold in interpolation_threshold(dataset)]
         print(_json({**found, "table": rows, "facts": sentences(dataset)}))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPED_WIDTH)
+    console = _console()
     table = Table(*summary.columns, title=summary.title, box=None, title_justify="left", pad_edge=False)
     for row in summary.rows:
         table.add_row(*row)
     console.print(table)
+    for verdict in verdicts:
+        console.print(f"\n[bold]{escape(verdict.heading)}[/bold]\n{escape(verdict.sentence)}", highlight=False)
     console.print()
     for sentence in sentences(dataset):
         console.print(f"• {sentence}", highlight=False)

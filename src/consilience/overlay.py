@@ -9,7 +9,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from consilience import theory
-from consilience.data import LabelGaussian, LinearTruth, Splits
+from consilience.data import LabelFlip, LabelGaussian, LinearTruth, Splits
 from consilience.registry import Measure, get_measure
 from consilience.study import Study
 from consilience.train import Linear
@@ -30,27 +30,20 @@ class Overlay(NamedTuple):
 def overlay(study: Study, splits: Splits) -> Overlay:
     """Predict alignment and test error at every SNR and n_train of a study without further axes.
 
-    Applies to linear networks trained on targets with Gaussian noise: the closed form for least squares in high
-    dimension, from the covariance of the inputs and the best linear map. Both are known for a linear teacher,
-    and estimated from the training pool otherwise.
+    Applies to linear networks trained by squared error on targets with noise: the closed form for least squares.
+    For a linear teacher its covariance and map are known; otherwise the rows of the training pool are asked
+    (`consilience.theory.predict`). Nothing is drawn for other networks: the linear predictor of the same inputs
+    is not the network, and its tangent kernel is no description of one that learns features.
     """
     shape = len(study.grid.snr), len(study.grid.n_train)
     reason = _why_not(study, splits)
     if reason:
         return Overlay({}, np.full(shape, np.nan), (f"No theory is drawn: {reason}.",))
-    teacher, known = (_known(splits.truth), True) if splits.truth is not None else (_estimate(splits), False)
-    shared = "inputs" in study.noise.shared
-    predicted = theory.linear_network(
-        teacher.eigenvalues,
-        teacher.beta,
-        study.grid.n_train,
-        study.grid.snr,
-        misfit=teacher.misfit,
-        ridge=study.train.ridge,
-        shared_inputs=shared,
-    )
+    known = splits.truth is not None
+    predicted, warnings = (_known(study, splits.truth), ()) if splits.truth is not None else _from_rows(study, splits)
     # Members with inputs of their own must take them from a real pool again beyond this size: neither case of theory.
     apart = np.array(study.grid.n_train) <= len(splits.train_x) // study.grid.members
+    shared = "inputs" in study.noise.shared
     predicted = predicted._make(np.where(shared | apart, field, np.nan) for field in predicted)
     alignment: dict[tuple[str, str], Floats] = {}
     for measure in study.measure.measures:
@@ -60,15 +53,18 @@ def overlay(study: Study, splits: Splits) -> Overlay:
             alignment["output", measure.label] = predicted.output_cka
             alignment["hidden_1", measure.label] = predicted.hidden_cka
     error = np.where(np.isfinite(predicted.risk), predicted.risk, np.nan)
-    return Overlay(alignment, error, _sentences(study, known=known))
+    return Overlay(alignment, error, (*_sentences(study, known=known), *warnings))
 
 
 def _why_not(study: Study, splits: Splits) -> str:
     """Return why theory does not apply, or nothing."""
     if not isinstance(study.network, Linear):
         return f"it speaks about linear networks, and these are of kind {study.network.name!r}"
-    if not isinstance(study.noise.process, LabelGaussian):
-        return f"it speaks about Gaussian noise on targets, and this is {study.noise.process.name!r}"
+    process = study.noise.process
+    if not isinstance(process, LabelGaussian | LabelFlip):
+        return f"it speaks about noise on targets, and this is {process.name!r}"
+    if splits.task == "classification" and study.train.loss != "squared-error":
+        return "it speaks about squared error, and these classes are learned by cross-entropy"
     if study.train.weight_decay:
         return "weight decay on both layers of a linear network is not the ridge penalty it assumes"
     if study.network.hidden[0] < min(splits.d, splits.n_outputs):
@@ -81,45 +77,53 @@ def _is_linear_cka(measure: Measure) -> bool:
     return any(measure == get_measure("cka", estimator=name) for name in ("debiased", "biased", "lange"))
 
 
-class _Teacher(NamedTuple):
-    eigenvalues: Floats  # (d,) of the covariance of the inputs
-    beta: Floats  # (k, d) best linear map in the eigenbasis
-    misfit: Floats | float  # (k, k) covariance of what no linear map fits, or its variance at every output
+def _known(study: Study, truth: LinearTruth) -> theory.LinearNetwork:
+    """Predict from the teacher's own covariance and map."""
+    return theory.linear_network(
+        truth.eigenvalues,
+        truth.beta,
+        study.grid.n_train,
+        study.grid.snr,
+        misfit=truth.misfit,
+        ridge=study.train.ridge,
+        shared_inputs="inputs" in study.noise.shared,
+    )
 
 
-def _known(truth: LinearTruth) -> _Teacher:
-    return _Teacher(truth.eigenvalues, truth.beta, truth.misfit)
-
-
-def _estimate(splits: Splits) -> _Teacher:
-    """Estimate spectrum and best linear map from the training pool by least squares.
-
-    The misfit is the residual covariance with the degrees of freedom of the fit taken off, and the map is scaled to
-    the variance that remains.
-    """
-    x, y = np.asarray(splits.train_x, np.float64), np.asarray(splits.train_y, np.float64)
-    eigenvalues, basis = scipy.linalg.eigh(x.T @ x / len(x))
-    scores = x @ basis  # (n, d), uncorrelated
-    kept = eigenvalues > np.finfo(np.float32).eps ** 2 * eigenvalues[-1]  # the inputs are float32
-    beta = np.zeros((y.shape[1], x.shape[1]))
-    beta[:, kept] = (scores[:, kept].T @ y / (len(x) * eigenvalues[kept, None])).T
-    fitted = scores @ beta.T
-    misfit = (y - fitted).T @ (y - fitted) / max(1, len(x) - int(kept.sum()))  # (k, k)
-    # Least squares fits the misfit too: the signal is what the misfit leaves of the targets' variance.
-    signal, found = np.maximum(0.0, y.var(axis=0) - np.diag(misfit)), fitted.var(axis=0)
-    beta *= np.sqrt(np.divide(signal, found, out=np.zeros_like(found), where=found > 0))[:, None]
-    return _Teacher(np.where(kept, eigenvalues, 0.0), beta, misfit)
+def _from_rows(study: Study, splits: Splits) -> tuple[theory.LinearNetwork, tuple[str, ...]]:
+    """Predict from the training pool."""
+    y = np.asarray(splits.train_y)
+    classes = splits.task == "classification"
+    if classes:
+        # A replaced label is another corner of a simplex: its noise has no part along the outputs' sum. To second
+        # order it is Gaussian noise of the same SNR on targets shrunk by 1 − p, which alignment does not see.
+        y = scipy.linalg.helmert(splits.n_outputs).T[y]
+    found = theory.predict(
+        np.asarray(splits.train_x, np.float64),
+        y.astype(np.float64),
+        study.grid.snr,
+        study.grid.n_train,
+        study.train.ridge,
+        shared_inputs="inputs" in study.noise.shared,
+        n_probe=max(2, len(splits.probe_x)),
+        groups=0,
+    )
+    risk = np.full(found.risk.shape, np.nan) if classes else found.risk  # errors of classes are no squared errors
+    return theory.LinearNetwork(found.alignment, found.output_cka, found.hidden_cka, risk), found.warnings
 
 
 def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
     """Say which theory it is, and what it leaves out."""
     solution = "ridge" if study.train.ridge else "minimum-norm least-squares"
-    source = "the teacher's own covariance and map" if known else "covariance and map estimated from the training pool"
-    found = [f"Theory is the deterministic equivalent of the {solution} solution, with {source}."]
+    found = [
+        f"Theory is the deterministic equivalent of the {solution} solution, with the teacher's own covariance and map."
+        if known
+        else f"Theory is the {solution} solution's expected alignment, computed from rows of the training pool."
+    ]
     if study.train.solver == "gradient":
         found.append("Gradient training reaches it from a small initialization once it has converged.")
     if "inputs" not in study.noise.shared:
         found.append("It is drawn up to the n_train at which members' own inputs begin to overlap.")
-    if not known:
-        found.append("It takes the inputs as Gaussian: heavier tails lower alignment near n = d.")
+    if isinstance(study.noise.process, LabelFlip):
+        found.append("Labels replaced at random enter by their variance alone.")
     return tuple(found)

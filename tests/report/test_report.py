@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.fake_run import SNR, STUDY, fake_run
 
+from consilience.claims import evaluate
 from consilience.errors import ConsilienceError, MissingDependencyError
 from consilience.facts import Selection, headline, selection_sentences, selections
 from consilience.report import write_report
@@ -58,7 +59,7 @@ def page(tmp_path_factory):
 def test_every_section_is_there(page):
     _, parsed = page
     for words in (
-        "What is seen", "Alignment and size of the training set", "Errors", "Alignment and generalization",
+        "Verdicts", "What is seen", "Alignment and size of the training set", "Errors", "Alignment and generalization",
         "Theory", "The study", "Data", "Noise", "Versions", "Hardware", "Failures", "SNR is", "seed",
     ):  # fmt: skip
         assert words in parsed.text
@@ -74,6 +75,21 @@ def test_the_words_of_the_headline_are_in_the_page_without_a_script(page):
     flat = " ".join(parsed.text.split())
     for sentence in selection_sentences(ds, selections(ds)[chart_data(ds)["first"]]):
         assert sentence in flat
+
+
+def test_the_page_opens_with_the_verdicts(page):
+    ds, parsed = page
+    flat = " ".join(parsed.text.split())
+    assert flat.index("Verdicts") < flat.index("What is seen")
+    found = evaluate(ds)
+    first = [verdict for verdict in found if verdict.at == found[0].at]
+    assert [verdict.claim for verdict in first][:4] == ["C1", "C2", "C3", "C5"]
+    for verdict in first:
+        assert f"{verdict.claim} {verdict.verdict} {verdict.title}" in flat
+        assert verdict.sentence in flat
+    data = json.loads(parsed.scripts["run-data"])
+    for item in data["selections"]:
+        assert [verdict["claim"] for verdict in item["verdicts"]][:4] == ["C1", "C2", "C3", "C5"]
 
 
 def test_nothing_is_fetched(page):

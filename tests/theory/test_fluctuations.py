@@ -21,6 +21,23 @@ def test_bump_at_the_threshold(n, simulated, error):
     assert found.squared_cosine == pytest.approx(simulated, abs=3 * error + 0.1 * simulated)
 
 
+@pytest.mark.parametrize(
+    ("n", "first_order", "square", "simulated"),
+    [(160, 0.035, 0.008, 0.030), (190, 0.101, 0.001, 0.080), (210, 0.101, 0.001, 0.088), (240, 0.034, 0.008, 0.031)],
+)
+def test_first_order_overstates_the_bump(n, first_order, square, simulated):
+    """Numbers quoted for d = 200, SNR = .5: [a² + 2t/(d SNR) + nd/(|n−d|³ SNR²)]/(a + t/SNR)², and ρ²."""
+    d, snr = 200, 0.5
+    a, t = min(1, n / d), min(n, d) / abs(n - d)
+    formula = (a**2 + 2 * t / (d * snr) + n * d / (abs(n - d) ** 3 * snr**2)) / (a + t / snr) ** 2
+    assert formula == pytest.approx(first_order, abs=1e-3)
+    found = isotropic(n, d, snr)
+    assert found.alignment**2 == pytest.approx(square, abs=6e-4)
+    # The quoted simulation had fewer data sets than that of `test_bump_at_the_threshold`, hence .012.
+    assert found.squared_cosine == pytest.approx(simulated, abs=0.012)
+    assert abs(found.squared_cosine - simulated) < abs(formula - simulated)
+
+
 def test_minima_lie_on_either_side_of_the_bump():
     n = np.arange(100, 400, 2)
     curve = isotropic(n, 200, 0.5).squared_cosine

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -46,6 +47,51 @@ def test_isotropic_effective_ridge_solves_its_quadratic(ridge):
     half = (ridge + d / n - 1) / 2
     expected = half + np.sqrt(half**2 + ridge)
     np.testing.assert_allclose(effective_ridge(np.ones(1), np.array([d]), n, ridge), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("exponent", range(-30, 31, 6))
+def test_isotropic_effective_ridge_to_1e_12_from_no_ridge_to_a_huge_one(exponent):
+    """The positive root of κ² + (1 − μ − d/n)κ − μ = 0 with 100 digits, n from far below d to far above."""
+    ridge, d, sizes = 10.0**exponent, 100, [1, 30, 99, 100, 101, 300, 10**6]
+    found = effective_ridge(np.ones(1), np.array([float(d)]), np.array(sizes, dtype=float), ridge)
+    with localcontext() as context:
+        context.prec = 100
+        for n, kappa in zip(sizes, found, strict=True):
+            half = (Decimal(ridge) + Decimal(d) / n - 1) / 2
+            root = half + (half**2 + Decimal(ridge)).sqrt()
+            assert abs(Decimal(float(kappa)) / root - 1) < Decimal("1e-12")
+
+
+@pytest.mark.parametrize("exponent", [-20, -10, -3, -1])
+@pytest.mark.parametrize("ridge", [0.0, 1e-24, 1e-6, 1.0, 1e18])
+def test_two_level_effective_ridge_solves_its_cubic_to_1e_12(exponent, ridge):
+    """κ = μ + (κ/n)(p/(1+κ) + qε/(ε+κ)) by Newton with 80 digits, down to ε = 1e-20 and at n = p and n = p + q."""
+    small, p, q, sizes = 10.0**exponent, 30, 50, [5, 29, 30, 31, 79, 80, 81, 500]
+    found = effective_ridge(np.array([1.0, small]), np.array([p, q], dtype=float), np.array(sizes, dtype=float), ridge)
+    with localcontext() as context:
+        context.prec = 80
+        eps, mu = Decimal(small), Decimal(ridge)
+        for n, kappa in zip(sizes, found, strict=True):
+            if ridge == 0 and n >= p + q:
+                assert kappa == 0
+                continue
+            root = Decimal(float(kappa))
+            for _ in range(60):
+                value = n - p / (1 + root) - q * eps / (eps + root) - n * mu / root
+                slope = p / (1 + root) ** 2 + q * eps / (eps + root) ** 2 + n * mu / root**2
+                root -= value / slope
+            assert root > 0
+            assert abs(Decimal(float(kappa)) / root - 1) < Decimal("1e-12")
+
+
+def test_effective_ridge_of_a_covariance_without_full_rank_is_that_of_its_range():
+    values = np.r_[np.logspace(0, -20, 25), np.zeros(15)]
+    one = spectrum(values, np.ones(40))
+    sizes = np.array([1.0, 10, 24, 25, 26, 40, 41, 1000])
+    np.testing.assert_array_equal(
+        effective_ridge(one.values, one.counts, sizes, 0.0), effective_ridge(values[:25], np.ones(25), sizes, 0.0)
+    )
+    assert (effective_ridge(one.values, one.counts, sizes, 0.0) > 0).tolist() == [True] * 3 + [False] * 5
 
 
 def test_effective_ridge_is_homogeneous_of_degree_one():

@@ -5,17 +5,10 @@ Alignment is always spoken of in one direction: for a distance the *largest* val
 
 from __future__ import annotations
 
-from consilience.facts.comparisons import (
-    Opposition,
-    SnrSteps,
-    TheoryGap,
-    error_opposition,
-    snr_steps,
-    theory_gap,
-)
 from consilience.facts.curves import (
     Selection,
     alignment_estimate,
+    cell_replicates,
     combinations,
     extra_axes,
     first_selection,
@@ -32,15 +25,12 @@ from consilience.facts.words import run_sentences, selection_sentences, sentence
 
 __all__ = [
     "Lowest",
-    "Opposition",
     "Selection",
-    "SnrSteps",
     "Table",
-    "TheoryGap",
     "Threshold",
     "alignment_estimate",
+    "cell_replicates",
     "combinations",
-    "error_opposition",
     "extra_axes",
     "first_selection",
     "headline",
@@ -53,8 +43,6 @@ __all__ = [
     "selection_text",
     "selections",
     "sentences",
-    "snr_steps",
     "summary_table",
-    "theory_gap",
     "unfinished_sentence",
 ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from consilience._catalogue import suggestion
 from consilience.errors import ConsilienceError, UnknownNameError
-from consilience.stats import Estimate, pair_mean
+from consilience.stats import Estimate, Replicates, pair_mean, pair_replicates
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,6 +24,7 @@ __all__ = [
     "AxisValue",
     "Selection",
     "alignment_estimate",
+    "cell_replicates",
     "check_selection",
     "combinations",
     "extra_axes",
@@ -161,6 +162,22 @@ def _cell(selection: Selection) -> dict[str, AxisValue]:
 def alignment_estimate(ds: xr.Dataset, selection: Selection, *, level: float = 0.95) -> Estimate:
     """Mean score over pairs of members with its interval; fields of shape (snr, n_train)."""
     return pair_mean(pair_scores(ds, selection), ds["member_a"].values, ds["member_b"].values, level=level)
+
+
+def cell_replicates(ds: xr.Dataset, selection: Selection) -> Replicates:
+    """(snr, n_train) mean scores, ready for contrasts; turned so that more is more aligned.
+
+    Their uncertainty is that over members and, where the run has scores on parts of the probe inputs everywhere it has
+    scores, over those too.
+    """
+    scores = pair_scores(ds, selection)
+    parts: list[Floats] = []
+    if "alignment_by_part" in ds:
+        found = values(ds, "alignment_by_part", ("snr", "n_train", "part"), _cell(selection))
+        scored = np.isfinite(scores).any(-1)
+        parts = [found] if scored.any() and np.isfinite(found[scored]).all() else []
+    cells = pair_replicates(scores, ds["member_a"].values, ds["member_b"].values, *parts)
+    return cells.signed(-1.0 if is_distance(ds, selection.measure) else 1.0)
 
 
 def number_text(value: AxisValue) -> str:

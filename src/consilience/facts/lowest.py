@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from consilience.facts.curves import (
     ROUNDING,
     At,
     Selection,
+    cell_replicates,
     combinations,
     headline,
     is_distance,
     pair_scores,
 )
-from consilience.stats import pair_mean
+from consilience.stats import Replicates, adjust, fall_then_rise, pair_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,8 +52,8 @@ class Lowest:
     """How much lower alignment is here than at `last`."""
     below_last_se: float
     clear: bool | None
-    """Whether it is below both ends at the level asked, corrected for having picked the lowest; None without
-    standard errors. False for a minimum that is not interior."""
+    """Whether this curve clearly falls and rises again (`consilience.stats.fall_then_rise`, corrected for the number
+    of SNR), which is the test of claim C2; None without standard errors, False with fewer than three points."""
     ties: tuple[int, ...]
     """Other n_train whose alignment cannot be told from the lowest: the two-sided interval of the difference,
     at the level asked, holds zero. Empty without standard errors."""
@@ -62,12 +62,11 @@ class Lowest:
 def lowest_alignment(
     ds: xr.Dataset, *, layer: str | None = None, measure: str | None = None, level: float = 0.95
 ) -> list[Lowest]:
-    r"""The lowest alignment along n_train, for every SNR and every combination of the further axes.
+    """The lowest alignment along n_train, for every SNR and every combination of the further axes.
 
     Depths against the two ends are means of differences between pairs of the same members, so their standard
-    errors hold whether or not the cells share noise. The minimum was picked among K-2 interior points, so a
-    dip is *clear* only when both depths exceed :math:`t_{M-1,\,1-(1-\text{level})/(K-2)}` standard errors:
-    Bonferroni over the points, and both ends must pass.
+    errors hold whether or not the cells share noise. They are not corrected for having picked the lowest; whether there
+    is a dip at all (`clear`) is.
 
     Parameters
     ----------
@@ -116,10 +115,27 @@ def lowest_of(ds: xr.Dataset, selection: Selection, *, level: float = 0.95) -> l
     """`lowest_alignment` of one selection."""
     scores = pair_scores(ds, selection)  # (snr, n_train, pair)
     rows = np.flatnonzero(np.isfinite(scores).any((1, 2)))
-    return [_lowest(ds, selection, float(ds["snr"].values[row]), scores[row], level) for row in rows]
+    clear = _clear(cell_replicates(ds, selection), rows, level)
+    return [
+        _lowest(ds, selection, float(ds["snr"].values[row]), scores[row], level, dips)
+        for row, dips in zip(rows, clear, strict=True)
+    ]
 
 
-def _lowest(ds: xr.Dataset, selection: Selection, snr: float, scores: Floats, level: float) -> Lowest:
+def _clear(cells: Replicates, rows: NDArray[np.intp], level: float) -> list[bool | None]:
+    """Whether each of some curves dips, corrected for their number."""
+    measured = [np.flatnonzero(np.isfinite(cells.mean[row])) for row in rows]
+    p = [
+        fall_then_rise(cells.at(row, columns), resolution=ROUNDING).p if len(columns) >= 3 else 1.0
+        for row, columns in zip(rows, measured, strict=True)
+    ]
+    adjusted = adjust(p)
+    return [bool(one < 1 - level) if np.isfinite(one) else None for one in adjusted]
+
+
+def _lowest(
+    ds: xr.Dataset, selection: Selection, snr: float, scores: Floats, level: float, clear: bool | None
+) -> Lowest:
     """The lowest cell of one curve of scores (n_train, pair)."""
     sign = -1.0 if is_distance(ds, selection.measure) else 1.0
     members = ds["member_a"].values, ds["member_b"].values
@@ -146,24 +162,6 @@ def _lowest(ds: xr.Dataset, selection: Selection, snr: float, scores: Floats, le
         below_first_se=float(above.se[first]),
         below_last=float(above.mean[last]),
         below_last_se=float(above.se[last]),
-        clear=_clear(above.mean, above.se, above.n_members, [first, last], interior, len(measured), level),
+        clear=clear,
         ties=tuple(int(n) for n in n_train[tied]),
     )
-
-
-def _clear(
-    above: Floats,
-    se: Floats,
-    n_members: NDArray[np.int64],
-    ends: list[int],
-    interior: bool,
-    n_points: int,
-    level: float,
-) -> bool | None:
-    """Whether both ends lie above the minimum; `n_points` is the length of the curve."""
-    if not interior:
-        return False
-    if not np.all(np.isfinite(se[ends])):
-        return None
-    needed = stats.t.ppf(1 - (1 - level) / (n_points - 2), n_members[ends] - 1)
-    return bool(np.all(above[ends] > needed * se[ends]))

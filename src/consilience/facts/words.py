@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.facts.comparisons import error_opposition, snr_steps, theory_gap
 from consilience.facts.curves import (
     Selection,
     alignment_estimate,
@@ -15,12 +14,11 @@ from consilience.facts.curves import (
     headline,
     is_distance,
     number_text,
-    per_member,
     selection_text,
 )
-from consilience.facts.language import counted, error_text, joined
+from consilience.facts.language import counted, joined
 from consilience.facts.lowest import lowest_of
-from consilience.facts.lowest_words import dip_sentences, threshold_sentence
+from consilience.facts.lowest_words import lowest_sentence, threshold_sentence
 from consilience.facts.threshold import thresholds_at
 
 if TYPE_CHECKING:
@@ -45,8 +43,7 @@ def sentences(ds: xr.Dataset, *, layer: str | None = None, measure: str | None =
     Returns
     -------
     list of str
-        Sentences with numbers. "Clearly" is said only where standard errors exist, and means that a 95 %
-        interval over members excludes zero; of a dip, after correcting for having picked the lowest.
+        Sentences with numbers that describe; what they are evidence of, `consilience.claims` says.
     """
     default_layer, default_measure = headline(ds)
     missing = unfinished_sentence(ds)
@@ -66,10 +63,8 @@ def selection_sentences(ds: xr.Dataset, selection: Selection) -> list[str]:
         return [f"No alignment has been measured at {selection.layer} by {selection.measure}."]
     return [
         *_levels(ds, selection),
-        *dip_sentences(lows, distance=is_distance(ds, selection.measure)),
-        *threshold_sentence(lows, thresholds_at(ds, selection.at)),
-        *_generalization(ds, selection),
-        *_theory(ds, selection),
+        *lowest_sentence(lows, distance=is_distance(ds, selection.measure)),
+        *threshold_sentence(thresholds_at(ds, selection.at)),
     ]
 
 
@@ -104,14 +99,14 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
         )
     else:
         spoken.append(
-            "± is one standard error over members (jackknife). Clearly: a 95 % interval over members excludes "
-            "zero, each taken by itself; of a dip, after correcting for having picked the lowest."
+            "± is one standard error over members (jackknife), given the one draw of training and probe inputs that "
+            "all of them share."
         )
     return spoken
 
 
 def _levels(ds: xr.Dataset, selection: Selection) -> list[str]:
-    """Alignment against SNR: the means over n_train, and the steps."""
+    """Alignment against SNR: the means over n_train."""
     snr = ds["snr"].values
     mean = alignment_estimate(ds, selection).mean  # (snr, n_train)
     shown = np.isfinite(mean).any(axis=1)
@@ -121,48 +116,4 @@ def _levels(ds: xr.Dataset, selection: Selection) -> list[str]:
     what = "distance (larger is less aligned)" if is_distance(ds, selection.measure) else "alignment"
     means = mean[shown][:, common].mean(axis=1)
     listed = joined([f"{value:.3f} at SNR {number_text(s)}" for s, value in zip(snr[shown], means, strict=True)])
-    first = f"Averaged over n_train, {what} at {selection.layer} by {selection.measure} is {listed}."
-    steps = snr_steps(ds, selection)
-    up, down = (f" ({clear} clearly)" if steps.has_se else "" for clear in (steps.clear_up, steps.clear_down))
-    return [
-        f"{first} Of {counted(steps.n, 'step')} to the next higher SNR at equal n_train, alignment rises in "
-        f"{steps.up}{up} and falls in {steps.down}{down}."
-    ]
-
-
-def _generalization(ds: xr.Dataset, selection: Selection) -> list[str]:
-    found = error_opposition(ds, selection)
-    if found.n == 0:
-        return []
-    clear = f" ({found.clear} clearly in both)" if found.has_se else ""
-    sentence = (
-        f"Of {counted(found.n, 'pair')} of cells at equal SNR, the better aligned one has the larger test error in "
-        f"{found.opposed}{clear}"
-    )
-    if found.example is None:
-        return [sentence + "."]
-    snr, better, poorer = found.example
-    row = int(np.flatnonzero(ds["snr"].values == snr)[0])
-    columns = [int(np.flatnonzero(ds["n_train"].values == n)[0]) for n in (better, poorer)]
-    score = alignment_estimate(ds, selection).mean[row, columns]
-    errors = np.nanmean(per_member(ds, "test_error", selection.at)[row, columns].astype(np.float64), axis=-1)
-    word = "distance" if is_distance(ds, selection.measure) else "alignment"
-    return [
-        f"{sentence}: most of all at SNR {number_text(snr)}, n_train = {better} ({word} {score[0]:.3f}, test error "
-        f"{error_text(errors[0])}) against {poorer} ({score[1]:.3f}, {error_text(errors[1])})."
-    ]
-
-
-def _theory(ds: xr.Dataset, selection: Selection) -> list[str]:
-    gap = theory_gap(ds, selection)
-    if gap is None:
-        return []
-    inside = (
-        f" It lies inside the 95 % interval of the measurement in {gap.covered} of {gap.n_intervals}."
-        if gap.n_intervals
-        else ""
-    )
-    return [
-        f"Theory differs from measurement by {gap.mean:.3f} on average over {counted(gap.n, 'cell')}, by "
-        f"{gap.largest:.3f} at most (SNR {number_text(gap.snr)}, n_train = {gap.n_train}).{inside}"
-    ]
+    return [f"Averaged over n_train, {what} at {selection.layer} by {selection.measure} is {listed}."]

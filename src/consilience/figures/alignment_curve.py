@@ -97,7 +97,7 @@ def _spread(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def plot_alignment_curve(ds: xr.Dataset, selection: Selection | None = None, *, ax: Any = None) -> Any:
-    """Draw `alignment_curve_data`: means as lines, spread over pairs as bands, theory dotted.
+    """Draw `alignment_curve_data`: means as lines with 95 % intervals over members, pairs as bands, theory dotted.
 
     A bar above the axes spans, for every SNR, the interval of n_train that holds the interpolation
     threshold.
@@ -127,6 +127,7 @@ def plot_alignment_curve(ds: xr.Dataset, selection: Selection | None = None, *, 
         line = data[data["snr"] == snr]
         ax.fill_between(line["n_train"], line["pairs_low"], line["pairs_high"], color=colour, alpha=0.16, lw=0)
         ax.plot(line["n_train"], line["mean"], color=colour, lw=1.5, marker="o", ms=3, mew=0)
+        ax.vlines(line["n_train"], line["low"], line["high"], color=colour, lw=0.8)
         theory = line.dropna(subset=["predicted"])
         ax.plot(theory["n_train"], theory["predicted"], color=colour, **THEORY)
     log_n_axis(ax)

@@ -113,7 +113,8 @@ class _Charts:
             .encode(self.n, self._y("predicted"), self.colour, opacity=self._fade())
         )
         points = self._points(base, self.n, y, [*_SCORE, ("theory", "predicted", ".3f"), *_COUNTS])
-        return self._finish(alt.layer(band, line, dotted, points, self._thresholds()), "score")
+        layers = alt.layer(band, line, self._interval(base, self.n), dotted, points, self._thresholds())
+        return self._finish(layers, "score")
 
     def heat(self) -> Any:
         alt, base = self.alt, self._base("alignment")
@@ -187,11 +188,13 @@ class _Charts:
             .mark_line(strokeWidth=1, color=MUTED)
             .encode(x, self._y("both"))
         )
-        interval = base.mark_rule(strokeWidth=1.2).encode(
-            x, self._y("low"), alt.Y2("high:Q"), self.colour, opacity=self._fade(0.7)
-        )
         points = self._points(base, x, y, [*_SCORE, ("predicted", "predicted", ".3f")])
-        return self._finish(alt.layer(diagonal, interval, points), "measured", height=320)
+        return self._finish(alt.layer(diagonal, self._interval(base, x), points), "measured", height=320)
+
+    def _interval(self, base: Any, x: Any) -> Any:
+        """A bar from the lower to the upper end of the interval of the mean."""
+        bar = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.2)
+        return bar.encode(x, self._y("low"), self.alt.Y2("high:Q"), self.colour, opacity=self._fade(0.7))
 
     def _base(self, data: str) -> Any:
         return self.alt.Chart(self.alt.NamedData(name=data))

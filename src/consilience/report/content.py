@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from consilience.claims import Verdict, evaluate
 from consilience.facts import (
     combinations,
     extra_axes,
@@ -60,6 +61,9 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
     shown = selections(ds) or [first_selection(ds)]
     first = first_selection(ds)
     places = combinations(ds)
+    judged = {
+        pair: evaluate(ds, layer=pair[0], measure=pair[1]) for pair in {(item.layer, item.measure) for item in shown}
+    }
     return {
         "snr": order,
         "axes": list(extra_axes(ds)),
@@ -70,6 +74,9 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
                 "place": places.index(dict(item.at)),
                 "score": score_label(ds, item),
                 "distance": is_distance(ds, item.measure),
+                "verdicts": [
+                    _verdict(one) for one in judged[item.layer, item.measure] if one.at in ({}, dict(item.at))
+                ],
                 "sentences": selection_sentences(ds, item),
                 "alignment": _columns(alignment_curve_data(ds, item), _ALIGNMENT),
                 "generalization": _columns(generalization_data(ds, item), _GENERALIZATION),
@@ -79,6 +86,11 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
         ],
         "places": [_place(ds, at, order) for at in places],
     }
+
+
+def _verdict(one: Verdict) -> dict[str, str]:
+    """A verdict as the page shows it; the place along further axes is what the page is set to."""
+    return {"claim": one.claim, "verdict": one.verdict, "title": one.title, "sentence": one.sentence}
 
 
 _ALIGNMENT = (

@@ -77,9 +77,20 @@
     select.value = current.choice[i];
   };
 
+  const element = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
+
+  const verdict = ({ claim, verdict, title, sentence }) => {
+    const item = document.createElement("li");
+    const heading = document.createElement("p");
+    heading.append(element("strong", claim), " ", element("span", verdict, `outcome ${verdict}`), ` ${title}`);
+    item.append(heading, element("p", sentence));
+    return item;
+  };
+
   const show = (selection) => {
     current = selection;
     selects.forEach(offer);
+    document.getElementById("verdicts").replaceChildren(...selection.verdicts.map(verdict));
     document.getElementById("seen").replaceChildren(
       ...selection.sentences.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
     );

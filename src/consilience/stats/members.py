@@ -15,7 +15,7 @@ from scipy import stats
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["Estimate", "member_mean", "pair_mean"]
+__all__ = ["Estimate", "LeftOut", "check_level", "member_mean", "pair_mean", "without_each_member", "without_each_pair"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -89,17 +89,9 @@ def pair_mean(scores: ArrayLike, member_a: ArrayLike, member_b: ArrayLike, *, le
     >>> pair_mean([0.5], [0], [1]).se
     np.float64(nan)
     """
-    values, membership = _checked_pairs(scores, member_a, member_b)
-    _check_level(level)
-    finite = np.isfinite(values)
-    counts = finite.astype(np.float64)
-    # Centring first keeps the subtraction of sums below exact for scores with a large common part.
-    centre = _divide(np.where(finite, values, 0.0).sum(-1), counts.sum(-1))  # (...,)
-    offsets = np.where(finite, values - np.nan_to_num(centre)[..., None], 0.0)
-    n_kept = counts.sum(-1, keepdims=True) - counts @ membership  # (..., M)
-    replicates = _divide(offsets.sum(-1, keepdims=True) - offsets @ membership, n_kept)  # (..., M)
-    present = counts @ membership > 0
-    return _estimate(centre, replicates, present, finite.sum(-1), level)
+    check_level(level)
+    left = without_each_pair(scores, member_a, member_b)
+    return _estimate(left, np.isfinite(np.asarray(scores, dtype=np.float64)).sum(-1), level)
 
 
 def member_mean(values: ArrayLike, *, level: float = 0.95) -> Estimate:
@@ -127,24 +119,54 @@ def member_mean(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     >>> member_mean([1.0, 2.0, 3.0, float("nan")]).se.round(4)
     np.float64(0.5774)
     """
+    check_level(level)
+    left = without_each_member(values)
+    return _estimate(left, left.present.sum(-1), level)
+
+
+class LeftOut(NamedTuple):
+    """A mean, and what leaving out each member changes it by."""
+
+    mean: Floats
+    """(...), NaN where no score is finite."""
+    change: Floats
+    """(..., M) mean without the member less the mean with all; NaN where nothing is left."""
+    present: NDArray[np.bool_]
+    """(..., M) whether the member contributed."""
+
+
+def without_each_pair(scores: ArrayLike, member_a: ArrayLike, member_b: ArrayLike) -> LeftOut:
+    """Mean over pairs without each member; members in increasing order. Arguments as for `pair_mean`."""
+    values, membership = _checked_pairs(scores, member_a, member_b)
+    finite = np.isfinite(values)
+    counts = finite.astype(np.float64)
+    # Centring first keeps the subtraction of sums below exact for scores with a large common part.
+    centre = _divide(np.where(finite, values, 0.0).sum(-1), counts.sum(-1))  # (...,)
+    offsets = np.where(finite, values - np.nan_to_num(centre)[..., None], 0.0)
+    n_kept = counts.sum(-1, keepdims=True) - counts @ membership  # (..., M)
+    change = _divide(offsets.sum(-1, keepdims=True) - offsets @ membership, n_kept)  # (..., M)
+    return LeftOut(centre, change, counts @ membership > 0)
+
+
+def without_each_member(values: ArrayLike) -> LeftOut:
+    """Mean over members without each of them. Arguments as for `member_mean`."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0:
         raise ConsilienceError("values have no member axis: got a single number, give (..., n_members)")
     _check_infinite(array, "values")
-    _check_level(level)
     n = array.shape[-1]
     # One score per member is the special case where leaving out m leaves the mean of the others.
     finite = np.isfinite(array)
     counts = finite.sum(-1)
     mean = _divide(np.where(finite, array, 0.0).sum(-1), counts)
     offsets = np.where(finite, array - np.nan_to_num(mean)[..., None], 0.0)
-    others = offsets @ (1.0 - np.eye(n))
-    replicates = _divide(others, counts[..., None] - finite)
-    return _estimate(mean, replicates, finite, counts, level)
+    change = _divide(offsets @ (1.0 - np.eye(n)), counts[..., None] - finite)
+    return LeftOut(mean, change, finite)
 
 
-def _estimate(mean: Floats, replicates: Floats, present: NDArray[np.bool_], n_scores: Ints, level: float) -> Estimate:
-    """Jackknife over the members present; `replicates` (..., M) are relative to any common origin."""
+def _estimate(left: LeftOut, n_scores: Ints, level: float) -> Estimate:
+    """Jackknife over the members present."""
+    mean, replicates, present = left
     m = present.sum(-1)  # (...,)
     usable = (m >= 2) & np.all(np.isfinite(replicates) | ~present, axis=-1)
     kept = np.where(present & usable[..., None], replicates, 0.0)
@@ -190,6 +212,7 @@ def _check_infinite(values: Floats, name: str) -> None:
         )
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Refuse what is no coverage."""
     if not 0 < level < 1:
         raise ConsilienceError(f"level is {level}: give a coverage between 0 and 1, such as 0.95")

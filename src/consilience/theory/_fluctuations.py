@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import hyp2f1
 
 from consilience.theory._equivalents import Equivalents, Fluctuation, Pair
+from consilience.theory._second_order import hidden_shares
 from consilience.theory._spectrum import Floats
 
 __all__ = ["Scatter", "correlation", "hidden_alignment", "output_alignment", "scatter"]
@@ -36,7 +37,7 @@ def output_alignment(members: Pair) -> Floats:
     k = members.cross.shape[-1]
     if k == 1:  # the hidden layer of a network with one output has rank one: the same cosine
         return hidden_alignment(members, 0.0)
-    parts = (members.private, members.common, members.within)
+    parts = (members.overlaps.private, members.overlaps.common, members.overlaps.within)
     private, common, within = (_even(part, members.edge) for part in parts)
     weight = _trace(members.own) ** 2
     overlap = _square(members.cross) + _fluctuation(private, np.eye(k)) + _self_fluctuation(common)
@@ -49,22 +50,26 @@ def output_alignment(members: Pair) -> Floats:
 def hidden_alignment(members: Pair, delta: float) -> Floats:
     """Expected linear CKA of hidden layers of Gram G = Wᵀψ(WWᵀ)W, ψ(A) = 1/(δ/2 + √(δ²/4 + A)) (S, N).
 
-    The mean part is what noiseless averages give; the fluctuating part is written k/m of what is left, which
-    defines m, the directions that noise fills, and the next order replaces m.
+    The mean part is what members share; the rest, noise of two members on the same directions, is written k/m
+    of what is left, which defines m, the directions that noise fills, and the next order replaces m.
     """
     k = members.cross.shape[-1]
-    gate = _gate(members.norm, delta, members.scale)
-    own = _trace(gate @ members.own @ gate @ members.own)
-    mean = _share(_trace(gate @ members.cross @ gate @ np.swapaxes(members.cross, -1, -2)), own)
-    excess = _share(_fluctuation(members.private, gate), own)
+    if k == 1:  # rank one: the size of the weights cancels
+        own, shared = (_square(x) for x in (members.own, members.cross))
+        noise = _fluctuation(members.overlaps.private, np.eye(1))
+    else:
+        own, shared, noise = hidden_shares(members, delta)
+    mean, excess = _share(shared, own), _share(noise, own)
     loose = (excess > 0) & (mean < 1)
     mean = np.where(loose, mean, np.minimum(mean, 1.0))
     m = np.maximum(np.where(loose, k * (1 - mean) / np.where(loose, excess, 1.0), 1.0), 1.0)
-    uneven = _unevenness(m, 0.25 * (1 - 1 / k) + members.edge * (1 + 1 / k))
+    slope = 0.25 * (1 - 1 / k) if members.shared_inputs else 0.0
+    uneven = _unevenness(m, slope + members.edge * (1 + 1 / k))
     filled = np.maximum(m, k) + np.minimum(m, k) * uneven
     chance = mean + (1 - mean) * k / filled
     if k == 1:
-        pulled = _share(_trace(members.private.noise @ members.private.along), _trace(members.own) ** 2)
+        private = members.overlaps.private
+        pulled = _share(_trace(private.noise @ private.along), _trace(members.own) ** 2)
         chance = _resample(mean, filled, pulled, members)
     return np.where(loose, chance, mean)
 
@@ -76,8 +81,8 @@ def scatter(members: Pair, moments: Equivalents, count: int) -> Scatter:
     over few of them, and the noise power tr T does as if the threshold lay √(2g) samples elsewhere.
     """
     rho, weight = correlation(members), _trace(members.own)
-    private, k = members.private, members.cross.shape[-1]
-    signal = (1 - rho) ** 2 * _share(_trace_variance(members.common), weight**2, empty=0.0)
+    private, k = members.overlaps.private, members.cross.shape[-1]
+    signal = (1 - rho) ** 2 * _share(_trace_variance(members.overlaps.common), weight**2, empty=0.0)
     along = _trace(private.noise @ private.along)
     across = _square(private.noise) * private.spread
     drawn = 4 / count * ((1 - rho) ** 2 * along + 0.5 * rho**2 * across) + 2 / (count * (count - 1)) * across
@@ -138,18 +143,6 @@ def _self_fluctuation(part: Fluctuation) -> Floats:
 def _trace_variance(part: Fluctuation) -> Floats:
     """Variance of tr Q by the same noise."""
     return 4 * _trace(part.noise @ part.along) + 2 * _square(part.noise) * part.spread
-
-
-def _gate(norm: Floats, delta: float, scale: Floats) -> Floats:
-    """ψ(A) from A times the gap, up to a factor; directions without weight get zero."""
-    value, vector = np.linalg.eigh(norm)
-    kept = value > 1e-14 * value[..., -1:]
-    value = np.where(kept, value, 1.0)
-    half = 0.5 * delta * np.sqrt(scale)[..., None]
-    root = np.hypot(half, np.sqrt(value))
-    # The two forms are equal; each adds where the other would subtract.
-    inverse = kept * (1 / (half + root) if delta >= 0 else (root - half) / value)
-    return (vector * inverse[..., None, :]) @ np.swapaxes(vector, -1, -2)
 
 
 def _share(top: Floats, bottom: Floats, empty: float = 1.0) -> Floats:

@@ -50,7 +50,9 @@ def linear_network(
     - `output_cka`: expected linear CKA of the outputs (finite size; the squared cosine for one output)
     - `hidden_cka`: expected linear CKA of the hidden layers, small initialization (see `hidden_cka`)
     - `risk`: test error against clean targets, excess plus misfit, mean over outputs: a fraction of the
-      clean target variance
+      clean target variance; infinite within one sample of the rank without ridge
+
+    Accuracy is that of `alignment` and `hidden_cka`, measured by benchmarks/theory.py.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def linear_network(
     >>> prediction.output_correlation.round(3)
     array([0.333, 0.   , 0.667])
     >>> prediction.risk.round(3)
-    array([1.5, inf, 0.5])
+    array([1.52 ,   inf, 0.503])
     """
     teacher = spectrum(eigenvalues, beta)
     ratios = levels("snr", snr, above_zero=True, infinite=True)

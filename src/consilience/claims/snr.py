@@ -1,0 +1,72 @@
+"""C1: alignment grows monotonically with SNR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from consilience.claims.reading import Curves, read
+from consilience.claims.registry import claim
+from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
+from consilience.facts.curves import ROUNDING, number_text
+from consilience.stats import Trend, ordered_trend
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["grows_with_snr"]
+
+
+@claim("C1", "Alignment grows monotonically with SNR", each_combination=True)
+def grows_with_snr(dataset: xr.Dataset) -> Verdict:
+    """Test an ordered alternative along SNR at fixed n_train, combined over n_train.
+
+    Supported: the trend (`consilience.stats.ordered_trend`) is up, two-sided p < .05, and no single step to the
+    next SNR, at any n_train, falls clearly. Contradicted: the trend is down, or some step falls clearly after
+    Holm's correction for all steps; for there being two ways, at half the level each. Effect: weighted mean of the high
+    SNRs less that of the low ones, averaged over n_train.
+    """
+    curves = read(dataset)
+    measured = curves.measured
+    if not (measured.sum(0) >= 2).any():
+        return Verdict.untested("needs at least two SNR at the same n_train")
+    trend = ordered_trend(curves.alignment, resolution=ROUNDING)
+    low, high = (float(end) for end in trend.rise.interval(LEVEL))
+    effect = Quantity("rise from low to high SNR", float(trend.rise.value), low, high)
+    cells = curves.cells(measured & (measured.sum(0) >= 2))
+    if not np.isfinite(trend.p):
+        reason = "needs at least three members"
+        return Verdict("inconclusive", f"{_levels(curves, effect)}. Not tested: {reason}.", effect, reason=reason)
+    falls = float(np.nanmin(trend.p_fall))
+    outcome, p = _judge(trend, falls)
+    return Verdict(
+        outcome, f"{_levels(curves, effect)} ({p_text(trend.p)}); {_steps(curves, trend)}.", effect, p, cells
+    )
+
+
+def _judge(trend: Trend, falls: float) -> tuple[Outcome, float]:
+    """The outcome and its p; one-sided p of falls are doubled, to be two-sided like the trend's."""
+    down = min(1.0, 2 * min(2 * falls, trend.p if trend.rise.value < 0 else 1.0))
+    if down < 1 - LEVEL:
+        return "contradicted", down
+    return ("supported" if trend.p < 1 - LEVEL and trend.rise.value > 0 else "inconclusive"), trend.p
+
+
+def _levels(curves: Curves, effect: Quantity) -> str:
+    difference = interval_text(effect.value, effect.low, effect.high)
+    return f"Averaged over n_train, {curves.noun} at high SNR exceeds that at low SNR by {difference}"
+
+
+def _steps(curves: Curves, trend: Trend) -> str:
+    clear = 4 * trend.p_fall < 1 - LEVEL
+    total = int(np.isfinite(trend.p_fall).sum())
+    if not clear.any():
+        return f"none of {total} steps to the next SNR falls clearly"
+    row, column = np.unravel_index(np.nanargmin(trend.p_fall), trend.p_fall.shape)
+    before, after = (number_text(float(curves.snr[i])) for i in (row, row + 1))
+    fall = -float(trend.steps.value[row, column])
+    return (
+        f"{int(clear.sum())} of {total} steps to the next SNR clearly {'fall' if clear.sum() > 1 else 'falls'}, most "
+        f"clearly from SNR {before} to {after} at n_train = {curves.n_train[column]}, by {fall:.3f}"
+    )
