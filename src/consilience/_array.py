@@ -243,6 +243,8 @@ def centred(x: Array) -> Array:
     Two passes: the second removes what rounding left of the mean, so that a large common offset costs nothing
     but the bits it took from the input itself.
     """
+    if is_numpy(x):
+        return _centred_in_place(x)
     xp = namespace(x)
     centre = x - xp.mean(x, axis=0, keepdims=True)
     centre = centre - xp.mean(centre, axis=0, keepdims=True)
@@ -252,9 +254,23 @@ def centred(x: Array) -> Array:
     return xp.where(constant, xp.zeros_like(centre), centre)
 
 
+def _centred_in_place(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Centre as `centred` does, with one new array instead of six."""
+    centre = x - x.mean(axis=0)
+    centre -= centre.mean(axis=0)
+    size, spread = (np.maximum(each.max(axis=0), -each.min(axis=0)) for each in (x, centre))
+    constant = spread <= 4 * epsilon(x) * size
+    if constant.any():
+        centre[:, constant] = 0.0
+    return centre
+
+
 def unit_scaled(x: Array) -> Array:
     """`x` divided by its largest magnitude, so that fourth powers neither overflow nor vanish; zeros stay zero."""
     xp = namespace(x)
+    if is_numpy(x):
+        scale = max(x.max(), -x.min())
+        return x / (scale if scale > 0 else 1.0)
     scale = stop_gradient(xp.max(xp.abs(x)))
     return x / xp.where(scale > 0, scale, xp.ones_like(scale))
 

@@ -31,13 +31,18 @@ class KernelProfile(NamedTuple):
     mean: Array
 
 
-def squared_distance_rows(x: Array, start: int, stop: int) -> Array:
-    """Squared Euclidean distances of rows ``start:stop`` of centred `x` (n, d) to all rows, (stop - start, n)."""
+def squared_distance_rows(x: Array, start: int, stop: int, first: int = 0, last: int | None = None) -> Array:
+    """Squared Euclidean distances of rows ``start:stop`` to rows ``first:last`` of centred `x` (n, d).
+
+    The latter are all, or begin with row `start`, or come after row `stop`.
+    """
     xp = namespace(x)
     norms = xp.sum(x * x, axis=1)  # (n,)
-    squared = norms[start:stop, None] + norms[None, :] - 2 * matmul(x[start:stop, :], x.T)
+    products = matmul(x[start:stop, :], x[first:last, :].T)
+    squared = norms[start:stop, None] + norms[None, first:last] - 2 * products
     # rounding may leave a distance slightly negative; that of a row to itself is exactly zero
-    return with_own(xp.where(squared > 0, squared, xp.zeros_like(squared)), start, 0.0)
+    squared = xp.where(squared > 0, squared, xp.zeros_like(squared))
+    return with_own(squared, start - first, 0.0) if first <= start else squared
 
 
 def kernel_profile(x: Array, kernel: Kernel, bandwidth: float) -> KernelProfile:
@@ -49,13 +54,21 @@ def kernel_profile(x: Array, kernel: Kernel, bandwidth: float) -> KernelProfile:
     return KernelProfile(sigma, row_means, xp.mean(row_means))
 
 
-def centred_gram_rows(x: Array, kernel: Kernel, profile: KernelProfile | None, start: int, stop: int) -> Array:
-    """Rows ``start:stop`` of HKH, H = I - 11ᵀ/n, for centred `x`; (stop - start, n)."""
+def centred_gram_rows(
+    x: Array,
+    kernel: Kernel,
+    profile: KernelProfile | None,
+    start: int,
+    stop: int,
+    first: int = 0,
+    last: int | None = None,
+) -> Array:
+    """Rows ``start:stop``, columns ``first:last``, of HKH, H = I - 11ᵀ/n, for centred `x`."""
     if profile is None:
-        return matmul(x[start:stop, :], x.T)
-    gram = _kernel_rows(x, kernel, profile.sigma, start, stop)
+        return matmul(x[start:stop, :], x[first:last, :].T)
+    gram = _kernel_rows(x, kernel, profile.sigma, start, stop, first, last)
     means = profile.row_means
-    return gram - means[start:stop, None] - means[None, :] + profile.mean
+    return gram - means[start:stop, None] - means[None, first:last] + profile.mean
 
 
 def squared_products(features: Sequence[Array]) -> Array:
@@ -70,9 +83,11 @@ def squared_products(features: Sequence[Array]) -> Array:
     return matmul(member.T, matmul(squares, member))
 
 
-def _kernel_rows(x: Array, kernel: Kernel, sigma: Array, start: int, stop: int) -> Array:
+def _kernel_rows(
+    x: Array, kernel: Kernel, sigma: Array, start: int, stop: int, first: int = 0, last: int | None = None
+) -> Array:
     xp = namespace(x)
-    squared = squared_distance_rows(x, start, stop)
+    squared = squared_distance_rows(x, start, stop, first, last)
     sigma = xp.where(sigma > 0, sigma, xp.ones_like(sigma))  # zero is reported as degenerate, not divided by
     if kernel == "rbf":
         return xp.exp(-squared / (2 * sigma * sigma))

@@ -251,24 +251,30 @@ class CKA(Measure):
         if _features_are_cheaper((a, b), a.x.shape[1] * b.x.shape[1]):
             product = matmul(a.x.T, b.x)  # (p, q)
             return xp.sum(product * product)
-        total = xp.zeros_like(a.diagonal[0])
-        for start, stop in row_blocks(a.x, arrays=2):
-            rows = self._rows(a, start, stop)
-            total = total + xp.sum(rows * (rows if b is a else self._rows(b, start, stop)))
-        return total
+        return self._entries_by_samples((a,) if b is a else (a, b))[0, -1]
 
     def _entries_by_samples(self, states: Sequence[CKAState]) -> Array:
+        """Inner products of the Gram matrices, which are symmetric: what is right of the diagonal counts twice."""
         xp = namespace(states[0].x)
-        total = xp.zeros_like(states[0].norm)
+        total = xp.zeros_like(states[0].diagonal[0])
         for start, stop in row_blocks(states[0].x, arrays=len(states)):
-            flat = xp.stack([xp.reshape(self._rows(state, start, stop), (-1,)) for state in states])
-            total = total + matmul(flat, flat.T)  # (M, rows · n) with itself
+            own = self._flat(states, start, stop, start, stop)
+            total = total + matmul(own, own.T)
+            if stop < states[0].x.shape[0]:
+                right = self._flat(states, start, stop, stop, None)
+                total = total + 2 * matmul(right, right.T)
         return total
 
-    def _rows(self, state: CKAState, start: int, stop: int) -> Array:
-        if state.gram is not None:
-            return state.gram[start:stop, :]
-        return centred_gram_rows(state.x, self.kernel, state.profile, start, stop)
+    def _flat(self, states: Sequence[CKAState], start: int, stop: int, first: int, last: int | None) -> Array:
+        """Part of the centred Gram matrix of each state, rows ``start:stop`` and columns ``first:last``, (M, …)."""
+        parts = [
+            centred_gram_rows(state.x, self.kernel, state.profile, start, stop, first, last)
+            if state.gram is None
+            else state.gram[start:stop, first:last]
+            for state in states
+        ]
+        xp = namespace(states[0].x)
+        return xp.stack([xp.reshape(part, (-1,)) for part in parts])
 
     def _without_own_features(self, norm: Array, x: Array) -> Array:
         xp = namespace(x)
