@@ -237,24 +237,25 @@ def _k_smallest_by_strands(values: np.ndarray[Any, Any], k: int) -> np.ndarray[A
     return np.take_along_axis(columns, best, axis=1)
 
 
-def centred(x: Array) -> Array:
+def centred(x: Array, *, unit: bool = False) -> Array:
     """`x` (n, d) less its column means; a column that is constant to rounding becomes exactly zero.
 
     Two passes: the second removes what rounding left of the mean, so that a large common offset costs nothing
-    but the bits it took from the input itself.
+    but the bits it took from the input itself. With `unit`, `unit_scaled` too.
     """
     if is_numpy(x):
-        return _centred_in_place(x)
+        return _centred_in_place(x, unit)
     xp = namespace(x)
     centre = x - xp.mean(x, axis=0, keepdims=True)
     centre = centre - xp.mean(centre, axis=0, keepdims=True)
     size = xp.max(xp.abs(x), axis=0, keepdims=True)
     # asked this way round so that NaN, which a traced array may hold, stays NaN
     constant = xp.max(xp.abs(centre), axis=0, keepdims=True) <= 4 * epsilon(x) * size
-    return xp.where(constant, xp.zeros_like(centre), centre)
+    centre = xp.where(constant, xp.zeros_like(centre), centre)
+    return unit_scaled(centre) if unit else centre
 
 
-def _centred_in_place(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _centred_in_place(x: np.ndarray[Any, Any], unit: bool) -> np.ndarray[Any, Any]:
     """Centre as `centred` does, with one new array instead of six."""
     centre = x - x.mean(axis=0)
     centre -= centre.mean(axis=0)
@@ -262,6 +263,9 @@ def _centred_in_place(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     constant = spread <= 4 * epsilon(x) * size
     if constant.any():
         centre[:, constant] = 0.0
+        spread = np.where(constant, 0.0, spread)
+    if unit and spread.max() > 0:
+        centre /= spread.max()
     return centre
 
 

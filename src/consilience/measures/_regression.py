@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from consilience._array import Array, centred, check_memory, epsilon, is_numpy, matmul, namespace, unit_scaled
+from consilience._array import Array, centred, check_memory, epsilon, is_numpy, matmul, namespace
 from consilience._moments import Moments
 from consilience.errors import ConsilienceError
 
@@ -80,7 +80,7 @@ def check_cv(cv: int, name: str, least: int) -> None:
 
 def reduced(x: Array) -> Array:
     """`x` (n, d) centred and scaled, rotated into at most n dimensions: inner products of rows stay as they are."""
-    x = unit_scaled(centred(x))
+    x = centred(x, unit=True)
     n, d = x.shape
     return _compressed(x.T).T if d > n else x
 

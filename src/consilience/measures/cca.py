@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from consilience._array import Array, centred, is_traced, matmul, namespace, unit_scaled
+from consilience._array import Array, centred, is_traced, matmul, namespace
 from consilience.errors import ConsilienceError
 from consilience.measures._nuclear import nuclear_norm
 from consilience.measures._subspace import (
@@ -101,7 +101,7 @@ class CCA(Measure):
 
     def prepare(self, x: Array, /) -> Subspace:
         """Find the basis, damped with a ridge."""
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         return damped_space(x, self.reg) if self.reg > 0 else column_space(x)
 
     def compare(self, a: Subspace, b: Subspace, /) -> Array:

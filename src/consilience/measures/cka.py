@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, unit_scaled
+from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks
 from consilience.errors import ConsilienceError
 from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile, squared_products
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
@@ -146,7 +146,7 @@ class CKA(Measure):
     def prepare(self, x: Array, /) -> CKAState:
         """Centre; measure the kernel; take the inner product with itself."""
         xp = namespace(x)
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         n, d = x.shape
         profile = None if self.kernel == "linear" else kernel_profile(x, self.kernel, self.bandwidth)
         keep = n <= _CACHED_ROWS and (profile is not None or 4 * d >= n)

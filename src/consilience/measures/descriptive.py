@@ -85,7 +85,7 @@ class ParticipationRatio(Descriptor):
     def describe(self, x: Array, /) -> Array:
         """(tr C)² over tr C²; NaN if either estimate is not positive."""
         xp = namespace(x)
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         n = x.shape[0]
         squares = xp.sum(x * x, axis=1)  # (n,)
         trace = xp.sum(squares)

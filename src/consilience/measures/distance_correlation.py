@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, unit_scaled, with_own
+from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, with_own
 from consilience.measures._rdm import euclidean_form, finished, rows_of
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
@@ -100,7 +100,7 @@ class DistanceCorrelation(Measure):
     def prepare(self, x: Array, /) -> DistanceState:
         """Sums of the rows of distances, and the inner product of the centred distances with themselves."""
         xp = namespace(x)
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         n = x.shape[0]
         sums, squares = [], xp.zeros_like(x[0, 0])
         for start, stop in row_blocks(x, arrays=2):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
-from consilience._array import Array, centred, namespace, on_host, unit_scaled
+from consilience._array import Array, centred, namespace, on_host
 from consilience.errors import ConsilienceError, require
 from consilience.registry import Family, Invariance, Kind, Measure, register
 
@@ -106,7 +106,7 @@ class GeometryScore(Measure):
 
     def prepare(self, x: Array, /) -> LifetimeState:
         """Mean relative living times."""
-        moved = unit_scaled(centred(x))
+        moved = centred(x, unit=True)
         times = on_host(self._living_times, moved, shape=(_MOST_HOLES,), like=x[0, 0])
         return LifetimeState(times, namespace(x).any(moved != 0))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, unit_scaled
+from consilience._array import Array, centred, epsilon, matmul, namespace
 from consilience.errors import ConsilienceError
 from consilience.measures._kernels import squared_products
 from consilience.measures._subspace import rank_of_products
@@ -96,7 +96,7 @@ class GULP(Measure):
     def prepare(self, x: Array, /) -> GULPState:
         """Left singular vectors, weighted."""
         xp = namespace(x)
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         n, d = x.shape
         u, s, _ = xp.linalg.svd(x, full_matrices=False)
         share, varies = self._shares(s * s, (max(n, d) * epsilon(x)) ** 2)

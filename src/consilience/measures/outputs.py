@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consilience._array import Array, centred, matmul, namespace, unit_scaled
+from consilience._array import Array, centred, matmul, namespace
 from consilience.errors import ConsilienceError
 from consilience.registry import Family, Invariance, Kind, Measure, register
 
@@ -66,7 +66,7 @@ class OutputCorrelation(Measure):
     def prepare(self, x: Array, /) -> OutputState:
         """Centre and scale to unit norm."""
         xp = namespace(x)
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         energy = xp.sum(x * x)
         x = x / xp.sqrt(xp.where(energy > 0, energy, xp.ones_like(energy)))
         return OutputState(x, xp.sum(x * x))

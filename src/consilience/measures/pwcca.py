@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, arange, centred, matmul, namespace, unit_scaled
+from consilience._array import Array, arange, centred, matmul, namespace
 from consilience.measures._subspace import (
     column_space,
     fixed_correlations,
@@ -84,7 +84,7 @@ class PWCCA(Measure):
 
     def prepare(self, x: Array, /) -> ProjectionState:
         """Find a basis and the coordinates in it."""
-        x = unit_scaled(centred(x))
+        x = centred(x, unit=True)
         basis, rank = column_space(x)
         return ProjectionState(basis, rank, matmul(basis.T, x))
 

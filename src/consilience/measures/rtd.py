@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist, squareform
 
-from consilience._array import Array, centred, check_memory, namespace, on_host, unit_scaled
+from consilience._array import Array, centred, check_memory, namespace, on_host
 from consilience.errors import ConsilienceError, require
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
@@ -110,7 +110,7 @@ class RTD(Measure):
         n = x.shape[0]
         size = min(self.batch, n)
         check_memory(_SIMPLEX_BYTES * size**3 // 6, f"the complex of {size} samples that measure {self.label} builds")
-        moved = unit_scaled(centred(x))
+        moved = centred(x, unit=True)
         shape = (1 if n <= self.batch else self.repetitions, size, size)
         distances = on_host(self._scaled_distances, moved, shape=shape, like=x[0, 0])
         return DistanceState(distances, namespace(x).any(moved != 0))

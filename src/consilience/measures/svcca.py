@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consilience._array import Array, arange, centred, is_traced, matmul, namespace, unit_scaled
+from consilience._array import Array, arange, centred, is_traced, matmul, namespace
 from consilience.errors import ConsilienceError
 from consilience.measures._subspace import (
     Subspace,
@@ -91,7 +91,7 @@ class SVCCA(Measure):
 
     def prepare(self, x: Array, /) -> Subspace:
         """Find the leading principal components, of unit norm."""
-        axes, deviations = principal_axes(unit_scaled(centred(x)))
+        axes, deviations = principal_axes(centred(x, unit=True))
         xp = namespace(x)
         kept = self._kept(deviations * deviations)
         count = xp.sum(kept)
