@@ -27,6 +27,9 @@ bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/measures.py
 	$(BIN)/python benchmarks/measures.py --memory
+	$(BIN)/python benchmarks/theory.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/claims.py
 
 # Other implementations, beside the environment so that they change nothing in it.
 peers: $(VENV)/.peers

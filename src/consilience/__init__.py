@@ -54,7 +54,7 @@ _LAZY = {
     "Study": "consilience.study",
     "open_run": "consilience.store",
 }
-_SUBPACKAGES = ("data", "figures", "stats", "testing", "theory", "train")
+_SUBPACKAGES = ("claims", "data", "figures", "stats", "testing", "theory", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from consilience.figures.alignment_curve import alignment_curve_data, plot_align
 from consilience.figures.errors import errors_data, plot_errors, threshold_data
 from consilience.figures.generalization import generalization_data, plot_generalization
 from consilience.figures.heat_map import heat_map_data, plot_heat_map
+from consilience.figures.prediction import plot_prediction, prediction_data
 from consilience.figures.theory import plot_theory, theory_data
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "plot_errors",
     "plot_generalization",
     "plot_heat_map",
+    "plot_prediction",
     "plot_theory",
+    "prediction_data",
     "theory_data",
     "threshold_data",
 ]

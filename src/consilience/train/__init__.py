@@ -13,6 +13,7 @@ from consilience.train.networks import (
 )
 from consilience.train.options import TrainOptions
 from consilience.train.spec import Trained
+from consilience.train.tangent import tangent_kernel
 
 __all__ = [
     "MLP",
@@ -31,5 +32,6 @@ __all__ = [
     "layer_widths",
     "n_cores",
     "seconds_per_network",
+    "tangent_kernel",
     "train",
 ]
