@@ -12,9 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from consilience import Descriptor, Family, Measure, get_measure, measures
+from consilience import Descriptor, Family, Invariance, Measure, get_measure, measures
 
 MARKER = "<!-- all measures -->"
+RENDERING = ("show_root_heading: false", "show_root_toc_entry: false", "members: false", "heading_level: 4")
+# As the survey of Klabunde et al. abbreviates them.
+GROUPS = {
+    "PT": Invariance.PERMUTATION,
+    "OT": Invariance.ORTHOGONAL,
+    "IS": Invariance.ISOTROPIC_SCALING,
+    "ILT": Invariance.INVERTIBLE_LINEAR,
+    "TR": Invariance.TRANSLATION,
+}
 Pair = tuple[str, Any, Any]
 
 
@@ -42,12 +51,14 @@ def overview() -> str:
             measure.kind.value,
             bounds(measure),
             "yes" if measure.symmetric else "no",
-            ", ".join(sorted(item.value for item in measure.invariances)) or "nothing",
+            *("✓" if measure.invariant_to(group) else "" for group in GROUPS.values()),
             measure.cost,
         ]
         for measure in by_family()
     ]
-    return table(["measure", "kind", "range", "symmetric", "invariant under", "cost"], rows)
+    legend = ", ".join(f"**{short}** {group.value}" for short, group in GROUPS.items())
+    columns = ["measure", "kind", "range", "symmetric", *GROUPS, "cost"]
+    return f"✓: unchanged by transformations of the features: {legend}.\n\n{table(columns, rows)}"
 
 
 def section(measure: Measure) -> str:
@@ -69,7 +80,7 @@ def section(measure: Measure) -> str:
     ]
     if aliases:
         facts.append(f"Other names: {aliases}.")
-    options = "    options:\n      show_root_heading: false\n      members: false\n      heading_level: 4"
+    options = "    options:\n" + "\n".join(f"      {option}" for option in RENDERING)
     heading = f"### `{measure.name}` {{ #{measure.name.replace('_', '-')} }}"
     reference = f"::: {cls.__module__}.{cls.__qualname__}\n{options}"
     return "\n\n".join([heading, *facts, reference])
