@@ -292,7 +292,7 @@ WRONG = [
     ("data.source", 3, "3", "digits"),
     ("noise.process", 3, "3", "label-flip"),
     ("network.kind", 3, "3", "mlp"),
-    ("measure.measures", ["cak"], "'cak'", "did you mean 'cka'?"),
+    ("measure.measures", ["ckaa"], "'ckaa'", "did you mean 'cka'"),
     ("measure.measures", [{"name": "cka", "kernle": "rbf"}], "'kernle'", "did you mean 'kernel'?"),
     ("measure.measures", [{"name": "cka", "kernel": "rfb"}], "'rfb'", "did you mean 'rbf'?"),
     ("measure.measures", [{"kernel": "rbf"}], "{'kernel': 'rbf'}", "name"),
