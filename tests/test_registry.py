@@ -70,12 +70,40 @@ def test_options_given_by_keyword_win_over_the_label():
         ("mutual_knn", {"k": True}, "must be of type int"),
         ("cka", {"bandwidth": "wide"}, "must be of type float"),
         ("cka(biased)", {}, "option=value"),
+        ("cka(", {}, "brackets closed"),
+        (3, {}, "not as int"),
         (CKA(), {"kernel": "rbf"}, "came with the measure"),
     ],
 )
 def test_mistakes_are_named_and_the_nearest_valid_thing_offered(name, options, message):
     with pytest.raises(ConsilienceError, match=message.replace("(", r"\(")):
         get_measure(name, **options)
+
+
+@pytest.mark.parametrize(
+    "written", ["mutual_knn(k=5)", "cka(kernel=rbf, bandwidth=0.5)", "prediction_difference(order=inf)"]
+)
+def test_labels_are_read_back(written):
+    measure = get_measure(written)
+    assert get_measure(measure.label) == measure
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert get_measure("mutual_knn", k=np.int64(4)) == get_measure("mutual_knn(k=4)")
+    assert get_measure("cka", kernel="rbf", bandwidth=np.float32(0.5)).label == "cka(kernel=rbf, bandwidth=0.5)"
+
+
+def test_every_alias_means_the_measure_that_declares_it():
+    for name, measure in measures().items():
+        for alias, options in measure.aliases.items():
+            assert alias not in measures()
+            assert get_measure(alias) == get_measure(name, **options)
+
+
+def test_names_are_given_once(catalogue):
+    taken = dataclass(frozen=True)(type("RvCoefficient", (Distance,), {"__annotations__": {}}))
+    with pytest.raises(TypeError, match="rv_coefficient already names another measure"):
+        register(taken)
 
 
 def test_unknown_name_is_a_key_error_too():

@@ -340,6 +340,8 @@ def as_targets(targets: Any, *, like: Array) -> Array:
 def _as_array(value: Any, name: str) -> Array:
     if array_api_compat.is_array_api_obj(value):
         return value
+    if value is None or isinstance(value, str | bytes | dict):
+        raise ConsilienceError(f"{name} is a {type(value).__name__}: pass an (n, d) array.")
     try:
         return np.asarray(value)
     except ValueError as error:  # ragged nested lists
@@ -368,7 +370,8 @@ def _check_shape(x: Array, name: str, min_samples: int, needed_by: str) -> None:
         raise ConsilienceError(f"{name} has shape {tuple(x.shape)}: a representation needs a feature.")
     if x.shape[0] < min_samples:
         raise ConsilienceError(
-            f"{name} has {x.shape[0]} rows; {needed_by} needs at least {min_samples}: pass more samples."
+            f"{name} has {x.shape[0]} rows; {needed_by} needs at least {min_samples}: pass more samples"
+            + (", or options that need fewer." if min_samples > 5 else ".")
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import numbers
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -43,6 +44,8 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
     """
     match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", label)
     if match is None:
+        if "(" in label:
+            raise ConsilienceError(f"cannot read {label!r}: write a measure as name(option=value, …), brackets closed.")
         return label, {}
     written: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in match[2].split(","))):
@@ -70,10 +73,12 @@ def _hints(owner: type) -> dict[str, Any]:
 def _fits(value: Any, hint: type) -> bool:
     if hint is bool or isinstance(value, bool):
         return hint is bool and isinstance(value, bool)
-    return isinstance(value, (int, float)) if hint is float else isinstance(value, int)
+    return isinstance(value, numbers.Real) if hint is float else isinstance(value, numbers.Integral)
 
 
 def _parse_value(text: str) -> Any:
+    if text.lstrip("+-") in ("inf", "nan"):
+        return float(text)
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):  # a bare word, such as biased

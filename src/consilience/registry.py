@@ -58,7 +58,8 @@ def register(measure: M) -> M:
     Raises
     ------
     TypeError
-        If the class is not a frozen dataclass with defaults for every option, or declares too few facts.
+        If the class is not a frozen dataclass with defaults for every option, declares too few facts, or takes a name
+        or alias that is taken.
     """
     missing = [fact for fact in _FACTS if inspect.getattr_static(measure, fact, None) is None]
     if missing:
@@ -66,6 +67,9 @@ def register(measure: M) -> M:
     frozen = is_dataclass(measure) and cast(Any, measure).__dataclass_params__.frozen
     if not frozen or any(field.default is MISSING for field in options_of(measure)):
         raise TypeError(f"{measure.__name__} must be a frozen dataclass whose options all have defaults")
+    taken = ({measure.name} & _aliases.keys()) | (measure.aliases.keys() & (_catalogue.keys() | _aliases.keys()))
+    if taken and _catalogue.get(measure.name) is not measure:
+        raise TypeError(f"{measure.__name__}: {', '.join(sorted(taken))} already names another measure")
     _catalogue.register(measure.name, measure)
     _aliases.update({alias: (measure.name, options) for alias, options in measure.aliases.items()})
     return measure
@@ -107,6 +111,8 @@ def get_measure(name: str | Measure, **options: Any) -> Measure:
                 f"options {sorted(options)} came with the measure {name.label}, which has its own: pass a name instead."
             )
         return name
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what users pass is not checked
+        raise ConsilienceError(f"a measure is given by name, label or as a Measure, not as {type(name).__name__}.")
     base, written = parse_label(name)
     everything = measures()  # loads installed packages, and their aliases with them
     base, meant = (base, {}) if base in everything else _aliases.get(base, (base, {}))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from consilience import get_measure
+from consilience import Stream, get_measure
 
 FOLDER = Path(__file__).parents[1] / "golden" / "measures"
 ENTRIES = [entry for path in sorted(FOLDER.glob("*.json")) for entry in json.loads(path.read_text())["scores"]]
@@ -52,3 +53,37 @@ def test_normalized_bures_similarity_is_the_cosine_of_the_angle():
 def test_angle_of_biased_cka():
     x, y = golden_inputs()
     assert np.arccos(get_measure("cka", estimator="biased")(x, y)) == pytest.approx(0.8614437177, abs=1e-10)
+
+
+def test_one_minus_the_cosine_of_the_angle_is_half_the_squared_distance():
+    x, y = golden_inputs()
+    assert float(get_measure("procrustes", form="squared")(x, y)) / 2 == pytest.approx(0.1835014812, abs=1e-10)
+
+
+def gaussian_cka(x, y, sigmas):
+    """Biased CKA with Gaussian kernels of given bandwidths, from the definition."""
+    h = np.eye(len(x)) - 1 / len(x)
+    grams = [h @ np.exp(-(cdist(z, z) ** 2) / (2 * s * s)) @ h for z, s in zip((x, y), sigmas, strict=True)]
+    k, m = grams
+    return (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
+
+
+def test_bandwidths_of_other_software_give_its_values_and_ours_differs_on_purpose():
+    """Ours is the median over pairs of different samples, for each representation: no unit, no zero distances."""
+    x, y = golden_inputs()
+    ours = float(get_measure("cka", kernel="rbf", estimator="biased")(x, y))
+    medians = [np.median(cdist(z, z)[np.triu_indices(60, 1)]) for z in (x, y)]
+    assert ours == pytest.approx(gaussian_cka(x, y, medians), abs=1e-12)
+    with_own = [np.sort(cdist(z, z), axis=None)[(60 * 60 - 1) // 2] for z in (x, y)]  # lower median, zeros included
+    assert gaussian_cka(x, y, with_own) == pytest.approx(0.6834358274, abs=5e-9)  # there in single precision
+    unit_rows = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
+    assert gaussian_cka(*unit_rows, (1.0, 1.0)) == pytest.approx(0.6888722314, abs=5e-9)
+
+
+@pytest.mark.parametrize("batches", [4, 8])
+def test_a_representation_streamed_against_itself_scores_one(batches):
+    x, _ = golden_inputs()
+    stream = Stream("cka")
+    for part in np.array_split(x, batches):
+        stream.update(part, part)
+    assert float(stream.result()) == pytest.approx(1, abs=1e-12)

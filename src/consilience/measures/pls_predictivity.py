@@ -94,7 +94,6 @@ class PLSPredictivity(Measure):
     cost = "O(cv components p min(p, q) + n p (p + q)), p and q at most n"
     use = "To compare with Brain-Score and other work on neural data, where PLS with 25 components is customary."
     avoid = "When the number of components is not given by custom: `ridge_predictivity` chooses its penalty itself."
-    aliases = {"pls": {}}
     kind = Kind.SIMILARITY
     bounds = (-float("inf"), 1.0)
     symmetric = False
