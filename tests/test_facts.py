@@ -18,7 +18,9 @@ from consilience.facts import (
     headline,
     interpolation_threshold,
     lowest_alignment,
+    regime_sentence,
     run_sentences,
+    sampling_sentence,
     selection_sentences,
     selections,
     sentences,
@@ -231,6 +233,84 @@ def test_nothing_finished():
 
 def test_run_sentences_are_silent_about_what_did_not_happen():
     assert len(run_sentences(fake_run())) == 1
+
+
+def with_regimes(kinds, *, axes=None, n_train=(10, 30), kept=0.995):
+    """A run whose networks have the regimes `kinds`, (snr, n_train, axes, member) or what broadcasts to it."""
+    ds = fake_run(snr=[1.0, np.inf], n_train=n_train, members=3, axes=axes)
+    dims = ds["train_error"].dims
+    found = np.broadcast_to(np.asarray(kinds, dtype=np.dtypes.StringDType()), ds["train_error"].shape)
+    agreement = {"small-initialization": 0.9997, "between": 0.9, "balanced": 0.97, "lazy": 0.3, "": np.nan}
+    numbers = np.vectorize(agreement.__getitem__)(found.astype(object)).astype(float)
+    start = np.where(found == "", np.nan, kept)
+    return ds.assign(
+        regime=(dims, found),
+        hidden_from_map=(dims, numbers),
+        hidden_kept=(dims, start),
+        imbalance=(dims, np.where(found == "", np.nan, 0.25)),
+    )
+
+
+SMALL = "small-initialization"
+
+
+def test_runs_without_linear_networks_say_nothing_of_their_regime():
+    assert regime_sentence(fake_run()) is None
+    assert regime_sentence(with_regimes("")) is None
+    assert len(sentences(with_regimes(""))) == len(sentences(fake_run(snr=[1.0, np.inf], n_train=(10, 30), members=3)))
+
+
+def test_the_regime_is_said_in_one_sentence():
+    said = regime_sentence(with_regimes(SMALL))
+    assert said == (
+        "The theory of the hidden layer assumes small initialization, which holds for all 12 linear networks (CKA of "
+        "the hidden layer with what the learned map implies is at least 1.000)."
+    )
+    assert said in sentences(with_regimes(SMALL))
+    assert regime_sentence(with_regimes("lazy")) == (
+        "The theory of the hidden layer assumes small initialization, which holds for none of 12 linear networks: 12 "
+        "are lazy (the hidden layer stays as it was, mean CKA with where it began 0.99)."
+    )
+
+
+def test_networks_outside_the_regime_are_placed_and_explained():
+    some = with_regimes(
+        [[[SMALL, "between", ""], [SMALL] * 3], [["balanced", "lazy", SMALL], [SMALL] * 3]], kept=np.nan
+    )
+    assert regime_sentence(some) == (
+        "The theory of the hidden layer assumes small initialization, which holds for 8 of 11 linear networks; of the "
+        "others, at n_train = 10, 1 is lazy (the hidden layer stays as it was, their map uses little of it), 1 still "
+        "holds part of the initial weights (mean CKA with what the map implies 0.90, .99 needed) and 1 is balanced, "
+        "for which theory needs δ (half of it is 0.25 of the map's largest singular value)."
+    )
+    axes = {"train.solver": ["exact", "gradient"], "train.ridge": [0.0, 0.1]}
+    solver = with_regimes(np.array([SMALL, "between"])[None, None, :, None, None], axes=axes)
+    assert "of the others, at train.solver = gradient, 24 still hold part" in regime_sentence(solver)
+    snr = with_regimes(np.array(["lazy", SMALL])[:, None, None])
+    assert "of the others, at SNR 1, 6 are lazy" in regime_sentence(snr)
+    many = np.full((1, 8, 1), "lazy", dtype=object)
+    many[0, 0] = SMALL
+    many = with_regimes(many, n_train=[10 * 2**i for i in range(8)])
+    assert "of the others, at 7 of 8 values of n_train, 42 are lazy" in regime_sentence(many)
+    kinds = with_regimes(np.array(["lazy", ""])[None, None, :, None, None], axes=axes)  # other networks are no place
+    assert "holds for none of 24 linear networks: 24 are lazy" in regime_sentence(kinds)
+
+
+def test_what_sampling_units_are_is_said():
+    plain = fake_run()
+    assert "given this draw of inputs" in sampling_sentence(plain)
+    assert run_sentences(plain)[-1].endswith("all of them share.")
+    shape = (*plain["alignment"].shape[:-1], 5)
+    parts = np.random.default_rng(0).standard_normal(shape)
+    dims = (*plain["alignment"].dims[:-1], "part")
+    varied = plain.assign(alignment_by_part=(dims, parts))
+    assert sampling_sentence(varied).startswith("Sampling units are members and probe inputs")
+    assert run_sentences(varied)[-1].endswith("verdicts allow for other probe inputs too.")
+    parts = parts.copy()
+    parts[..., 0, :] = np.nan  # one measure has none
+    some = plain.assign(alignment_by_part=(dims, parts))
+    assert sampling_sentence(some).endswith("By some measures they allow for other probe inputs too.")
+    assert run_sentences(some)[-1].endswith("all of them share.")
 
 
 def test_summary_table_agrees_with_the_facts():

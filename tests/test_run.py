@@ -29,13 +29,13 @@ from tests.studies import (
     without_times,
 )
 
-import consilience
-from consilience import train
+import consilience.values
+from consilience import theory, train
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.registry import get_measure
 from consilience.run import default_folder, estimate, run
-from consilience.store import open_run
+from consilience.store import REGIME, open_run
 from consilience.study import Study
 
 BASES = {"exact": EXACT, "descent": DESCENT, "gradient": GRADIENT}
@@ -206,6 +206,65 @@ def test_a_measure_that_refuses_the_outputs_is_noted_and_the_others_stay(tmp_pat
     assert np.isfinite(ds["alignment"].sel(measure="cka")).all()
     assert np.isnan(ds["alignment"].sel(measure="jsd(inputs=probabilities)")).all()
     assert "rows that sum to 1" in str(ds["note"].squeeze().values) or "no probability" in str(ds["note"].values)
+
+
+@every_solver
+def test_every_score_says_how_it_varies_over_probe_inputs(finished, base):
+    ds = finished[base["name"]]
+    scored = np.isfinite(ds["alignment"]).any("pair")
+    assert (np.isfinite(ds["alignment_by_part"]) == scored).all()
+    assert ds.sizes["part"] == 5
+
+
+def test_linear_networks_have_a_regime_and_others_do_not(finished):
+    exact, descent = finished["exact"], finished["descent"]
+    assert "regime" not in finished["gradient"]
+    assert (exact["regime"] == "small-initialization").all()
+    assert (exact["imbalance"] < ROUNDING).all()
+    assert (exact["hidden_from_map"] > 1 - ROUNDING).all()
+    assert np.isnan(exact["hidden_kept"]).all()  # nothing was trained
+    assert set(descent["regime"].values.ravel()) <= {"small-initialization", "balanced", "lazy", "between"}
+    for name in ("imbalance", "hidden_from_map", "hidden_kept"):
+        assert np.isfinite(descent[name]).all()
+
+
+def test_the_regime_of_a_member_is_that_of_its_weights(tmp_path, trained):
+    large = {"network.init_scale": 1.0, "network.hidden": [40]}
+    of = study(DESCENT, {**large, "grid.snr": [1.0], "grid.n_train": [8]})
+    ds = run(of, tmp_path / "run").squeeze()
+    ((_, result),) = trained
+    weights = result.weights
+    for member in range(3):
+        start = tuple(each[member] for each in weights.initial)
+        found = theory.regime(weights.first[member], weights.second[member], start)
+        assert str(ds["regime"].values[member]) == found.kind
+        assert found.kind != "small-initialization"
+        for name, value in zip(REGIME[1:], (found.imbalance, found.small, found.kept), strict=True):
+            assert float(ds[name][member]) == pytest.approx(value, rel=ROUNDING)
+
+
+def test_other_networks_and_members_that_diverged_have_no_regime(tmp_path, monkeypatch):
+    def diverge(result):
+        return result._replace(diverged_at=np.array([-1, 7, -1], np.int32))
+
+    altered(monkeypatch, diverge)
+    small = {"grid.snr": [1.0], "grid.n_train": [8], "train.steps": 32}
+    ds = run(study(DESCENT, small, axes={"network.kind": ["linear", "mlp"]}), tmp_path / "run").squeeze()
+    regimes = ds["regime"].transpose("network.kind", "member").values
+    assert (regimes == "").tolist() == [[False, True, False], [True] * 3]
+    assert (np.isnan(ds["imbalance"].transpose("network.kind", "member")) == (regimes == "")).all()
+
+
+def test_a_map_of_zero_has_no_regime_and_a_note(tmp_path, monkeypatch):
+    def kill(result):
+        first = np.array(result.weights.first)
+        first[1] = 0
+        return result._replace(weights=result.weights._replace(first=first))
+
+    altered(monkeypatch, kill)
+    ds = run(study(EXACT, {"grid.snr": [1.0], "grid.n_train": [8]}), tmp_path / "run").squeeze()
+    assert (ds["regime"] == "").values.tolist() == [False, True, False]
+    assert str(ds["note"].values).startswith("member 1 has no regime of the hidden layer: the map")
 
 
 @every_solver
@@ -443,13 +502,13 @@ def test_layer_that_is_dead_in_all_members_is_noted_and_has_no_score(tmp_path, m
 
 
 def test_other_warnings_of_a_measure_are_not_taken_for_notes(tmp_path, monkeypatch):
-    original = consilience.run.pairwise
+    original = consilience.values.pairwise
 
     def warning(*args, **options):
         warnings.warn("overflow", RuntimeWarning, stacklevel=1)
         return original(*args, **options)
 
-    monkeypatch.setattr("consilience.run.pairwise", warning)
+    monkeypatch.setattr("consilience.values.pairwise", warning)
     with pytest.warns(RuntimeWarning, match="overflow"):
         ds = run(study(EXACT, {"grid.snr": [1.0], "grid.n_train": [8]}), tmp_path / "run")
     assert "overflow" not in str(ds["note"].values)

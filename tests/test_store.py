@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,16 @@ DOCUMENTED = {
     "note": (CELL, np.dtypes.StringDType),
     "done": (CELL, np.bool_),
 }
+OPTIONAL = {
+    "alignment_by_part": ((*CELL, "layer", "measure", "part"), np.float64),
+    "regime": ((*CELL, "member"), np.dtypes.StringDType),
+    "imbalance": ((*CELL, "member"), np.float64),
+    "hidden_from_map": ((*CELL, "member"), np.float64),
+    "hidden_kept": ((*CELL, "member"), np.float64),
+}
+BEFORE = DOCUMENTED  # of runs that were written before anything was optional
+DOCUMENTED = BEFORE | OPTIONAL
+OLD_RUN = Path(__file__).parent / "golden" / "runs" / "first.zip"
 FROM_TEMPLATE = {"predicted", "predicted_error", "n_parameters"}
 WRITTEN = len(DOCUMENTED) - len(FROM_TEMPLATE)
 
@@ -59,7 +70,10 @@ def block(template: xr.Dataset, seed: int) -> dict[str, np.ndarray]:
     shape = tuple(template.sizes[name] for name in ("layer", "measure", "pair"))
     losses = {name: rng.random(members) for name in ("train_loss", "train_error", "test_loss", "test_error")}
     flags = {"converged": rng.random(members) < 0.5, "diverged_at": rng.integers(-1, 9, members).astype(np.int32)}
-    return {"alignment": rng.random(shape), **losses, **flags, "note": f"reason {seed}\nanother"}
+    optional = {name: rng.random(members) for name in OPTIONAL if name not in ("alignment_by_part", "regime")}
+    optional["alignment_by_part"] = rng.random((*shape[:2], template.sizes["part"]))
+    optional["regime"] = np.array(["lazy", "", "balanced"], dtype=np.dtypes.StringDType())
+    return {"alignment": rng.random(shape), **losses, **flags, **optional, "note": f"reason {seed}\nanother"}
 
 
 def type_of(variable: xr.DataArray) -> type:
@@ -117,6 +131,57 @@ def test_written_cell_comes_back_and_no_other_changes(folder, plan, template):
         np.testing.assert_array_equal(ds[name].values[cells[4].index], value)
     assert ds["done"].sum() == 1
     assert np.isfinite(ds["train_loss"]).sum() == template.sizes["member"]
+
+
+# --- runs of other versions ---
+
+
+def test_run_written_before_anything_was_optional_still_opens(tmp_path):
+    with zipfile.ZipFile(OLD_RUN) as archive:
+        archive.extractall(tmp_path)
+    ds = open_run(tmp_path)
+    assert {name: (ds[name].dims, type_of(ds[name])) for name in ds.data_vars} == BEFORE
+    assert ds["done"].all()
+    cka = ds["alignment"].sel(layer="hidden_1", measure="cka", snr=0.5, n_train=3).values
+    np.testing.assert_array_equal(cka.round(8), [0.29470356, 0.72193535, 0.79967706])
+
+
+def test_unfinished_run_of_an_earlier_version_is_finished_without_what_is_new(folder, plan, template):
+    old = template.drop_vars("part")
+    old.attrs = {name: value for name, value in template.attrs.items() if name != "optional"}
+    lay_out(folder, plan, old)
+    values = block(template, 0)
+    with RunStore(folder, plan.study) as store:
+        store.create(template)
+        for cell in store.missing():
+            store.write(cell, values)
+    ds = open_run(folder)
+    assert ds["done"].all()
+    assert {name: (ds[name].dims, type_of(ds[name])) for name in ds.data_vars} == BEFORE
+
+
+def test_what_a_later_version_added_is_read_and_left_alone(folder, plan, template):
+    with RunStore(folder, plan.study) as store:
+        store.create(template)
+        store.write(plan.study.cells()[0], block(template, 0))
+    group = zarr.open_group(folder / "results.zarr")
+    group.attrs["optional"] = json.dumps([*json.loads(group.attrs["optional"]), "later"])
+    assert open_run(folder)["done"].sum() == 1
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_lost_optional_variable_is_an_error_that_names_it(folder, plan, template, name):
+    with RunStore(folder, plan.study) as store:
+        store.create(template)
+        store.write(plan.study.cells()[0], block(template, 0))
+    array = folder / "results.zarr" / name
+    chunk = array.joinpath("c", *["0"] * len(DOCUMENTED[name][0]))
+    chunk.unlink()
+    with pytest.raises(ConsilienceError, match=name):
+        open_run(folder)
+    (array / "zarr.json").unlink()
+    with pytest.warns(UserWarning, match=name), pytest.raises(ConsilienceError, match=f"no variable '{name}'"):
+        open_run(folder)
 
 
 # --- what is refused, and that nothing is touched then ---

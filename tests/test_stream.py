@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -139,3 +140,22 @@ def test_too_few_samples_are_flagged_as_they_are_on_arrays(label, value):
         assert float(stream.result()) == pytest.approx(value, nan_ok=True)
     with pytest.warns(DegenerateWarning, match="any target exactly"):
         assert float(get_measure(label)(x, y)) == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["pls_predictivity", "linear_predictivity", "cca"])
+def test_directions_drowned_by_distant_samples_are_reported(name):
+    x = np.random.default_rng(0).standard_normal((60, 4))
+    y = x[:, :3] + np.random.default_rng(1).standard_normal((60, 3))
+    for shift in (0, 1e8, 1e9):
+        far = x.copy()
+        far[:7] += shift
+        stream = Stream(name)
+        for first in range(0, 60, 7):
+            stream.update(far[first : first + 7], y[first : first + 7])
+        if not shift:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert float(stream.result()) == pytest.approx(float(get_measure(name)(far, y)), abs=1e-10)
+            continue
+        with pytest.warns(DegenerateWarning, match="in x, 3 directions are below the rounding of the largest"):
+            assert -0.1 < float(stream.result()) <= 1

@@ -32,12 +32,14 @@ __all__ = [
     "matmul",
     "namespace",
     "on_host",
+    "power_of_two",
     "row_blocks",
     "stop_gradient",
     "to_numpy",
     "true_per_row",
     "unit_scaled",
     "with_own",
+    "within_one",
 ]
 
 # Any array of any supported library: their types have no common base.
@@ -202,6 +204,13 @@ def true_per_row(mask: Array) -> Array:
     return xp.sum(xp.astype(mask, xp.int64 if not array_api_compat.is_jax_array(mask) else xp.int32), axis=1)
 
 
+def within_one(scores: Array) -> Array:
+    """`scores` whose magnitude cannot exceed one, less what rounding adds to that; gradients stay as they are."""
+    xp = namespace(scores)
+    excess = xp.where(xp.abs(scores) > 1, scores - xp.sign(scores), xp.zeros_like(scores))
+    return scores - stop_gradient(excess)
+
+
 def k_smallest(values: Array, k: int) -> Array:
     """Column indices of the `k` smallest entries of each row of an (m, n) array, (m, k).
 
@@ -277,6 +286,19 @@ def unit_scaled(x: Array) -> Array:
         return x / (scale if scale > 0 else 1.0)
     scale = stop_gradient(xp.max(xp.abs(x)))
     return x / xp.where(scale > 0, scale, xp.ones_like(scale))
+
+
+def power_of_two(size: Array) -> Array | float:
+    """Return the largest power of two not above `size`, 0-d; one if `size` is zero. Dividing by it rounds nothing."""
+    if not is_traced(size):
+        known = float(size)
+        return 2.0 ** (math.frexp(known)[1] - 1) if 0 < known < math.inf else 1.0
+    jax = sys.modules["jax"]
+    wide = size.dtype.itemsize == 8
+    bits = jax.lax.bitcast_convert_type(size, np.uint64 if wide else np.uint32)
+    exponent = bits & (np.uint64(0x7FF << 52) if wide else np.uint32(0xFF << 23))
+    power = jax.lax.stop_gradient(jax.lax.bitcast_convert_type(exponent, size.dtype))
+    return jax.numpy.where(power > 0, power, jax.numpy.ones_like(power))
 
 
 def as_representations(

@@ -13,12 +13,13 @@ from consilience._array import Array, as_representations, as_targets, is_traced,
 from consilience._declarations import DegenerateWarning, Family, Invariance, Kind
 from consilience._labels import check_options, snake_case
 from consilience._moments import Moments
+from consilience._resampling import Resampled
 from consilience.errors import ConsilienceError
 
 __all__ = ["Descriptor", "Measure", "options_of"]
 
 
-class Measure(ABC):
+class Measure(Resampled, ABC):
     """A similarity or distance between two representations of the same samples.
 
     A subclass is a frozen dataclass. Its options are its fields, its facts are class attributes, its mathematics
@@ -192,11 +193,15 @@ class Measure(ABC):
         ------
         ConsilienceError
             If the arrays are not two-dimensional, finite and of equal length, library and device; if targets are
-            needed and absent, or are not one integer for each sample.
+            needed and absent, or are not one integer for each sample; if squares would overflow and features cannot be
+            scaled without changing the score.
         """
         arrays = as_representations(values, names, min_samples=self.min_samples, needed_by=f"measure {self.label}")
         for x, name in zip(arrays, names, strict=True):
             self.check_input(x, name)
+            free = self.invariant_to(Invariance.ISOTROPIC_SCALING) or isinstance(self, Descriptor)
+            if not (free or self.outputs_only):  # those take no squares in the units of the features
+                _check_squares(x, name, self.label)
         if targets is not None:
             return arrays, as_targets(targets, like=arrays[0])
         if self.needs_targets:
@@ -287,6 +292,19 @@ class Descriptor(Measure):
             warnings.warn(f"{self.label} is NaN: in x, {reason}", DegenerateWarning, stacklevel=2)
             return namespace(x).asarray(float("nan"), dtype=x.dtype)
         return found
+
+
+def _check_squares(x: Array, name: str, label: str) -> None:
+    """Refuse features whose squares, added up, would overflow."""
+    if is_traced(x):
+        return
+    xp = namespace(x)
+    largest, most = float(xp.max(xp.abs(x))), 1e150 if x.dtype == xp.float64 else 1e18
+    if largest > most:
+        raise ConsilienceError(
+            f"{name} holds magnitudes up to {largest:.3g}, of which {label} takes squares: above {most:g} these "
+            "overflow. The score is in units of the features: divide all representations by one number first."
+        )
 
 
 def options_of(measure: type[Measure]) -> tuple[Field[Any], ...]:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from consilience._array import Array, arange, as_representations, is_traced, namespace
+from consilience._uncertainty import Scores, Wanted, of_many, of_pair
 from consilience.errors import ConsilienceError, UnknownNameError
 from consilience.preprocessing import Preprocessing, PreprocessingOptions
 from consilience.registry import DegenerateWarning, Kind, Measure, get_measure
 
-__all__ = ["Comparison", "Score", "compare", "layerwise", "pairwise"]
+if TYPE_CHECKING:
+    from consilience.stats import Interval, PermutationTest
+
+__all__ = ["Comparison", "Score", "Scores", "compare", "layerwise", "pairwise"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """One measure of one pair: its value and, if that is NaN or says nothing about the data, the reason."""
+    """One measure of one pair: its value and, if that is NaN or says nothing about the data, the reason.
+
+    `interval` and `test` are there if they were asked for and there is a value.
+    """
 
     measure: Measure
     value: float
     reason: str | None = None
+    interval: Interval | None = None
+    test: PermutationTest | None = None
 
     @property
     def label(self) -> str:
@@ -35,6 +44,14 @@ class Score:
 
     def __float__(self) -> float:
         return self.value
+
+    def __str__(self) -> str:
+        parts = [f"{self.value:>8.4f}"]
+        if self.interval is not None:
+            parts.append(f"[{self.interval.low:.4f}, {self.interval.high:.4f}]")
+        if self.test is not None:
+            parts.append(f"chance {self.test.null_mean:.4f}, p = {self.test.p:.2g}")
+        return "  ".join([*parts, self.reason or self.kind.value])
 
 
 @dataclass(frozen=True)
@@ -64,9 +81,7 @@ class Comparison:
 
     def __str__(self) -> str:
         width = max((len(score.label) for score in self.scores), default=0)
-        lines = [
-            f"{score.label:<{width}}  {score.value:>8.4f}  {score.reason or score.kind.value}" for score in self.scores
-        ]
+        lines = [f"{score.label:<{width}}  {score}" for score in self.scores]
         steps = self.preprocessing.label
         return "\n".join([*lines, f"after {steps}"] if steps else lines)
 
@@ -77,6 +92,9 @@ def compare(
     measures: Sequence[str | Measure] | str | Measure = ("cka",),
     *,
     targets: Any = None,
+    interval: bool = False,
+    null: int = 0,
+    seed: int = 0,
     **preprocessing: Unpack[PreprocessingOptions],
 ) -> Comparison:
     """Score two representations of the same samples by several measures.
@@ -89,9 +107,19 @@ def compare(
         Names, labels such as ``cka(estimator=biased)``, or measures.
     targets : (n,) integers, optional
         True class of every sample, for measures that need it.
+    interval : bool
+        Whether to add a 95 % interval over the choice of samples, by `stats.interval`.
+    null : int
+        Permutations of a test against chance, by `stats.permutation_test`; none by default.
+    seed : int
+        Of the permutations, and of groups of samples where intervals leave out groups.
     **preprocessing
         What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
-        `Preprocessing`.
+        `Preprocessing`. Intervals and tests take what comes out as given.
+
+    Notes
+    -----
+    Intervals and tests are computed in NumPy, on the host, whatever library the arrays are of.
 
     Raises
     ------
@@ -106,13 +134,16 @@ def compare(
     >>> print(compare(x, x[:, :2], ["cka", "procrustes"]))
     cka           0.8600  similarity
     procrustes    0.5714  distance
+    >>> print(compare(x, x[:, :2], interval=True, null=999))
+    cka    0.8600  [0.7631, 0.9191]  chance 0.0000, p = 0.001  similarity
     >>> compare(x, np.ones((100, 2)))["cka"].reason
     'in y, every feature is constant'
     """
     chosen = _resolve(measures)
     steps = Preprocessing.of(preprocessing)
     x, y = as_representations((steps(x, "x"), steps(y, "y")), ("x", "y"))
-    return Comparison(tuple(_score(measure, x, y, targets) for measure in chosen), int(x.shape[0]), steps)
+    wanted = Wanted(interval, null, seed)
+    return Comparison(tuple(_score(measure, x, y, targets, wanted) for measure in chosen), int(x.shape[0]), steps)
 
 
 def pairwise(
@@ -121,8 +152,11 @@ def pairwise(
     *,
     targets: Any = None,
     names: Sequence[str] | None = None,
+    interval: bool = False,
+    null: int = 0,
+    seed: int = 0,
     **preprocessing: Unpack[PreprocessingOptions],
-) -> Array:
+) -> Any:
     """Scores of all pairs of representations of the same samples.
 
     Parameters
@@ -133,6 +167,12 @@ def pairwise(
         True class of every sample, for measures that need it.
     names : sequence of str, optional
         What messages call the representations; by default ``representation 0``, ``representation 1``, …
+    interval : bool
+        Whether to add a 95 % interval over the choice of samples to every score, by `stats.interval`.
+    null : int
+        Permutations of a test of every score against chance, by `stats.permutation_test`; none by default.
+    seed : int
+        Of the permutations, which are the same for all pairs, and of groups of samples that intervals leave out.
     **preprocessing
         What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
         `Preprocessing`.
@@ -141,6 +181,9 @@ def pairwise(
     -------
     (M, M) array of the caller's library, float64 where it has that: entry (i, j) is ``measure(x_i, x_j)``. Rows and
     columns of a representation that has nothing to compare are NaN, with a `DegenerateWarning` that names it.
+
+    With `interval` or `null` a `Scores` instead, ``(scores, low, high, p)``: NumPy arrays (M, M). p are those of single
+    tests: `stats.adjust` corrects for their number.
 
     Raises
     ------
@@ -156,7 +199,12 @@ def pairwise(
     array([[1.  , 0.5 , 0.49],
            [0.5 , 1.  , 0.25],
            [0.49, 0.25, 1.  ]])
+    >>> pairwise([z, *noisy], null=199).p
+    array([[  nan, 0.005, 0.005],
+           [0.005,   nan, 0.005],
+           [0.005, 0.005,   nan]])
     """
+    wanted = Wanted(interval, null, seed)
     (measure,) = _resolve(measure)
     reps, names = _named(representations, names, "representation")
     reps = _preprocessed(reps, names, preprocessing)
@@ -164,10 +212,14 @@ def pairwise(
     states = [measure.state(x, targets) for x in arrays]
     kept = _usable(measure, arrays, states, names)
     _warn_of_caveat(measure, arrays, _distinct(measure, [states[i] for i in kept]))
-    if len(kept) == len(states):
-        return measure.compare_all(states)
+    size = len(states)
     scores = measure.compare_all([states[i] for i in kept]) if kept else None
-    return _with_nan(scores, kept, kept, (len(states), len(states)), arrays[0])
+    if len(kept) < size:
+        scores = _with_nan(scores, kept, kept, (size, size), arrays[0])
+    if wanted.nothing:
+        return scores
+    places = ((i, j, i, j) for i in range(size) for j in range(size))
+    return of_many(measure, arrays, targets, scores, places, wanted)
 
 
 def layerwise(
@@ -176,8 +228,11 @@ def layerwise(
     measure: str | Measure = "cka",
     *,
     targets: Any = None,
+    interval: bool = False,
+    null: int = 0,
+    seed: int = 0,
     **preprocessing: Unpack[PreprocessingOptions],
-) -> Array:
+) -> Any:
     """Scores of every layer of one network with every layer of another, on the same samples.
 
     Parameters
@@ -186,13 +241,21 @@ def layerwise(
     measure : str or Measure
     targets : (n,) integers, optional
         True class of every sample, for measures that need it.
+    interval : bool
+        Whether to add a 95 % interval over the choice of samples to every score, by `stats.interval`.
+    null : int
+        Permutations of a test of every score against chance, by `stats.permutation_test`; none by default.
+    seed : int
+        Of the permutations, which are the same for all pairs, and of groups of samples that intervals leave out.
     **preprocessing
         What is done to all before, in this order: ``spatial``, ``tokens``, ``clip``, ``center``, ``l2``; see
         `Preprocessing`.
 
     Returns
     -------
-    (L_a, L_b) array of the caller's library; NaN with a warning for layers that have nothing to compare.
+    (L_a, L_b) array of the caller's library; NaN with a warning for layers that have nothing to compare. With
+    `interval` or `null` a `Scores` instead, as `pairwise` gives; to test the best pair of layers, use
+    `stats.layer_max_test`.
 
     Raises
     ------
@@ -208,6 +271,7 @@ def layerwise(
     array([[1. ],
            [0.8]])
     """
+    wanted = Wanted(interval, null, seed)
     (measure,) = _resolve(measure)
     reps_a, names_a = _named(layers_a, None, "layers_a")
     reps_b, names_b = _named(layers_b, None, "layers_b")
@@ -220,10 +284,13 @@ def layerwise(
     rows, columns = [i for i in kept if i < split], [i for i in kept if i >= split]
     _warn_of_caveat(measure, arrays, [(states[i], states[j]) for i in rows for j in columns])
     scores = _cross(measure, [states[i] for i in rows], [states[i] for i in columns])
-    if len(kept) == len(states):
-        return scores
     shape = (split, len(reps_b))
-    return _with_nan(scores, rows, [i - split for i in columns], shape, arrays[0])
+    if len(kept) < len(states):
+        scores = _with_nan(scores, rows, [i - split for i in columns], shape, arrays[0])
+    if wanted.nothing:
+        return scores
+    places = ((i, j, i, split + j) for i in range(shape[0]) for j in range(shape[1]))
+    return of_many(measure, arrays, targets, scores, places, wanted)
 
 
 def _resolve(measures: Sequence[str | Measure] | str | Measure) -> list[Measure]:
@@ -254,7 +321,7 @@ def _preprocessed(reps: Sequence[Any], names: Sequence[str], options: Preprocess
     return [steps(x, name) for x, name in zip(reps, names, strict=True)]
 
 
-def _score(measure: Measure, x: Array, y: Array, targets: Any) -> Score:
+def _score(measure: Measure, x: Array, y: Array, targets: Any, wanted: Wanted) -> Score:
     names = ("x", "y")
     (x, y), targets = measure.checked((x, y), names, targets)
     a, b = states = [measure.state(each, targets) for each in (x, y)]
@@ -262,7 +329,10 @@ def _score(measure: Measure, x: Array, y: Array, targets: Any) -> Score:
         reason = measure.degenerate(state)
         if reason:
             return Score(measure, float("nan"), f"in {name}, {reason}")
-    return Score(measure, float(measure.compare(a, b)), measure.caveat(a, b))
+    value, caveat = float(measure.compare(a, b)), measure.caveat(a, b)
+    if wanted.nothing:
+        return Score(measure, value, caveat)
+    return Score(measure, value, caveat, *of_pair(measure, x, y, targets, wanted))
 
 
 def _usable(measure: Measure, arrays: Sequence[Array], states: Sequence[Any], names: Sequence[str]) -> list[int]:

@@ -18,9 +18,14 @@ from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
 from consilience.registry import Kind
+from consilience.store import REGIME
 from consilience.study import Cell, Study
 
-__all__ = ["Plan"]
+__all__ = ["PARTS", "Plan"]
+
+PARTS = 5
+"""Parts of the probe inputs whose spread tells what another draw of them would change: four degrees of freedom, and a
+part that is left out (see `consilience.values.scores_by_part`) still leaves most of the inputs."""
 
 _CONVENTION = (
     "one score for each pair of members, on probe inputs no network was trained on; the mean of both directions "
@@ -129,6 +134,7 @@ class Plan:
             "member_a": ("pair", [a for a, _ in self.pairs]),
             "member_b": ("pair", [b for _, b in self.pairs]),
             "member": np.arange(grid.members),
+            "part": np.arange(PARTS),
         }
         variables = {
             "predicted": ((*cell_dims, "layer", "measure"), predicted),
@@ -136,6 +142,10 @@ class Plan:
             "n_parameters": (cell_dims, parameters),
         }
         return xr.Dataset(variables, coordinates, self._attributes(overlays))
+
+    @property
+    def _any_linear(self) -> bool:
+        return any(isinstance(point.network, train.Linear) for point in self._points.values())
 
     def _overlay(self, point: Study) -> Overlay:
         return overlay(point, self._ensembles[_environment(point)].splits)
@@ -168,6 +178,7 @@ class Plan:
             "name": study.name,
             "study": study.toml(),
             "axes": json.dumps(list(study.grid.axes)),
+            "optional": json.dumps(["alignment_by_part", *(REGIME if self._any_linear else ())]),
             "task": splits.task,
             "seed": study.seed,
             "data": json.dumps(data),

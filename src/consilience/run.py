@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,22 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 import xarray as xr
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from consilience import train
-from consilience.compare import pairwise
-from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
-from consilience.registry import DegenerateWarning
 from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
+from consilience.values import cell_values, layer_scores
 
 __all__ = ["Estimate", "Progress", "compute", "default_folder", "estimate", "run"]
-
-# A regression network has fitted its training set when it leaves at most this fraction of the targets' variance.
-FITTED = 1e-3
 
 Progress = Callable[[int, int], None]
 
@@ -116,76 +109,7 @@ def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) ->
         asked = [plan.training(cell) for cell in members_of]
         for index, trained in train.train(ensemble, asked, devices=devices):
             steps = asked[index].options.steps
-            yield members_of[index], _values(plan, trained, ensemble.splits.probe_y, steps=steps)
-
-
-def _values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None, *, steps: int) -> dict[str, Any]:
-    """Return a cell's block of every variable; `steps` stands for the end of training."""
-    finite = trained.diverged_at < 0
-    alive = finite.copy()
-    for activations in trained.layers.values():
-        alive &= np.isfinite(activations).all(axis=(1, 2))
-    values: dict[str, Any] = {
-        name: np.where(alive, getattr(trained, name), np.nan)
-        for name in ("train_loss", "train_error", "test_loss", "test_error")
-    }
-    values["converged"] = alive & (trained.train_error <= (0 if plan.task == "classification" else FITTED))
-    values["diverged_at"] = np.where(alive, -1, np.where(finite, steps, trained.diverged_at))
-    notes = [
-        f"member {member} diverged: its loss stopped being finite at step {trained.diverged_at[member]}"
-        if not finite[member]
-        else f"member {member} diverged: its activations on the probe inputs are not finite"
-        for member in np.flatnonzero(~alive)
-    ]
-    scores: list[NDArray[np.float64]] = []
-    for layer in plan.layers:
-        found, remarks = _layer(plan, layer, trained.layers.get(layer), alive, targets)
-        scores.append(found)
-        notes += remarks
-    values["alignment"] = np.stack(scores)
-    values["note"] = "\n".join(notes)
-    return values
-
-
-def _layer(
-    plan: Plan,
-    layer: str,
-    activations: NDArray[Any] | None,
-    alive: NDArray[np.bool_],
-    targets: NDArray[Any] | None,
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the scores (measure, pair) of one layer, and why any of them is missing.
-
-    NaN for members that diverged, layers the network lacks, measures of outputs at hidden layers, and
-    representations a measure is not defined for or refuses; only the last two need a reason here.
-    """
-    scores = np.full((len(plan.study.measure.measures), len(plan.pairs)), np.nan)
-    notes: list[str] = []
-    if activations is None or alive.sum() < 2:
-        return scores, notes
-    members = np.flatnonzero(alive)
-    names = [f"member {member}" for member in members]
-    among = np.full((len(alive), len(alive)), np.nan)
-    for row, measure in enumerate(plan.study.measure.measures):
-        if measure.outputs_only and layer != "output":
-            continue
-        truth = targets if measure.needs_targets else None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", DegenerateWarning)
-            try:
-                found = pairwise([activations[m] for m in members], measure, targets=truth, names=names)
-            except ConsilienceError as error:  # trained networks are not lost because a measure refuses their outputs
-                notes.append(f"{layer}, {measure.label}: {' '.join(str(error).split())}")
-                continue
-        matrix = np.asarray(found, np.float64)
-        for warning in caught:
-            if issubclass(warning.category, DegenerateWarning):
-                notes.append(f"{layer}, {measure.label}: {' '.join(str(warning.message).split())}")
-            else:
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        among[np.ix_(members, members)] = matrix if measure.symmetric else (matrix + matrix.T) / 2
-        scores[row] = [among[pair] for pair in plan.pairs]
-    return scores, notes
+            yield members_of[index], cell_values(plan, trained, ensemble.splits.probe_y, steps=steps)
 
 
 class Estimate(NamedTuple):
@@ -236,5 +160,5 @@ def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> floa
     layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}
     start = time.perf_counter()
     for name, activations in layers.items():
-        _layer(plan, name, activations, alive, ensemble.splits.probe_y)
+        layer_scores(plan, name, activations, alive, ensemble.splits.probe_y)
     return time.perf_counter() - start

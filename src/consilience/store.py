@@ -16,8 +16,8 @@ is never touched. One process writes at a time; a lock file sees to it. Reading 
 
 The Dataset
 -----------
-Dimensions ``snr, n_train, *axes`` for cells, then ``layer, measure, pair`` or ``member``; ``axes`` are the grid's
-further keys, listed in ``attrs["axes"]`` (JSON).
+Dimensions ``snr, n_train, *axes`` for cells, then ``layer, measure`` with ``pair`` or ``part``, or ``member``; ``axes``
+are the grid's further keys, listed in ``attrs["axes"]`` (JSON).
 
 ============================================ =========================================================
 ``alignment`` (cell, layer, measure, pair)   scores as measured, ``kind`` (measure) says whether
@@ -35,6 +35,26 @@ further keys, listed in ``attrs["axes"]`` (JSON).
 ``note`` (cell)                              why scores are missing, one reason a line: members that diverged,
                                              representations a measure is not defined for
 ============================================ =========================================================
+
+Not every run has the following; those it has are listed in ``attrs["optional"]`` (JSON). Runs written before a
+variable was introduced lack it, and are read and resumed without.
+
+================================================== ====================================================================
+``alignment_by_part`` (cell, layer, measure, part) what each fifth of the probe inputs (sample i is in part i mod 5)
+                                                   says of the mean score over pairs: the standard deviation over
+                                                   parts / √5 is its standard error over draws of the probe inputs,
+                                                   given the networks. Only differences between parts mean anything:
+                                                   jackknife pseudo-values, or scores on the part alone
+                                                   (`consilience.values.scores_by_part`).
+``regime`` (cell, member)                          linear networks: which theory of the hidden layer holds
+                                                   (`consilience.theory.regime`), "small-initialization", "balanced",
+                                                   "lazy" or "between"; "" for other networks and members that
+                                                   diverged, where the following are NaN
+``imbalance`` (cell, member)                       half the mean eigenvalue of W₂ᵀW₂ − W₁W₁ᵀ, in size, over the
+                                                   largest singular value of W₂W₁
+``hidden_from_map`` (cell, member)                 CKA of W₁ᵀW₁ with the root of WᵀW, W = W₂W₁: 1 for small initial weights
+``hidden_kept`` (cell, member)                     CKA of W₁ᵀW₁ after and before training; NaN in closed form
+================================================== ====================================================================
 """
 
 from __future__ import annotations
@@ -54,13 +74,13 @@ import zarr
 from consilience.errors import ConsilienceError
 from consilience.study import Cell, Study
 
-__all__ = ["RunStore", "open_run", "write_atomically"]
+__all__ = ["REGIME", "RunStore", "open_run", "write_atomically"]
 
 _STUDY, _RESULTS, _PROVENANCE, _LOCK = "study.toml", "results.zarr", "provenance.json", ".lock"
-_RESULTS_DIMS = ("layer", "measure", "pair")
 # Dimensions after those of the cell, type and fill value of what is written cell by cell.
-_VARIABLES: dict[str, tuple[tuple[str, ...], type, Any]] = {
-    "alignment": (_RESULTS_DIMS, np.float64, np.nan),
+_Variables = dict[str, tuple[tuple[str, ...], type, Any]]
+_VARIABLES: _Variables = {
+    "alignment": (("layer", "measure", "pair"), np.float64, np.nan),
     "train_loss": (("member",), np.float64, np.nan),
     "train_error": (("member",), np.float64, np.nan),
     "test_loss": (("member",), np.float64, np.nan),
@@ -70,6 +90,21 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], type, Any]] = {
     "note": ((), str, ""),
     "done": ((), np.bool_, False),
 }
+_OPTIONAL: _Variables = {
+    "alignment_by_part": (("layer", "measure", "part"), np.float64, np.nan),
+    "regime": (("member",), str, ""),
+    "imbalance": (("member",), np.float64, np.nan),
+    "hidden_from_map": (("member",), np.float64, np.nan),
+    "hidden_kept": (("member",), np.float64, np.nan),
+}
+REGIME = ("regime", "imbalance", "hidden_from_map", "hidden_kept")
+"""Variables of runs that have linear networks."""
+
+
+def _variables(attributes: Mapping[str, Any]) -> _Variables:
+    """Return the variables of a run by its attributes, "done" last; what a later version added is left alone."""
+    optional = json.loads(attributes.get("optional", "[]"))
+    return {name: _OPTIONAL[name] for name in optional if name in _OPTIONAL} | _VARIABLES
 
 
 def open_run(path: str | Path) -> xr.Dataset:
@@ -97,7 +132,7 @@ def open_run(path: str | Path) -> xr.Dataset:
 
 def _only_done(dataset: xr.Dataset) -> xr.Dataset:
     """Blank what a killed process, or one still at work, has written of cells that are not done."""
-    for name, (_, _, fill) in _VARIABLES.items():
+    for name, (_, _, fill) in _variables(dataset.attrs).items():
         if name != "done":
             dataset[name] = dataset[name].where(dataset["done"], fill).astype(dataset[name].dtype)
     return dataset
@@ -108,11 +143,12 @@ _REPAIR = "remove the run directory and run the study again"
 
 def _check_complete(folder: Path, dataset: xr.Dataset) -> None:
     """Refuse a run with lost files: Zarr would give fill values in their place, as if they had been measured."""
-    lost = [name for name in _VARIABLES if name not in dataset]
+    variables = _variables(dataset.attrs)
+    lost = [name for name in variables if name not in dataset]
     if lost:
         raise ConsilienceError(f"{folder}: the results have no variable {lost[0]!r}, a file is lost; {_REPAIR}")
     for index in np.argwhere(dataset["done"].values):
-        for name in _VARIABLES:
+        for name in variables:
             chunk = [*map(str, index), *["0"] * (dataset[name].ndim - len(index))]
             if not (folder / _RESULTS / name).joinpath("c", *chunk).is_file():
                 raise ConsilienceError(f"{folder}: {name} of the finished cell {index.tolist()} is lost; {_REPAIR}")
@@ -198,7 +234,7 @@ class RunStore:
             template.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
             group = zarr.open_group(path)
             cell_dims = ("snr", "n_train", *json.loads(template.attrs["axes"]))
-            for name, (further, dtype, fill) in _VARIABLES.items():
+            for name, (further, dtype, fill) in _variables(template.attrs).items():
                 further_sizes = tuple(template.sizes[dim] for dim in further)
                 group.create_array(
                     name,
@@ -226,7 +262,7 @@ class RunStore:
         """Write one finished cell: each variable's block, and then that it is done."""
         # Chunks that equal the fill value are written too: a file that is not there is then a file that was lost.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            for name in _VARIABLES:
+            for name in _variables(self._group.attrs):
                 if name != "done":
                     self._group[name][cell.index] = values[name]
             self._group["done"][cell.index] = True

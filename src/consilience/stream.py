@@ -8,7 +8,8 @@ from typing import Any
 from consilience._array import Array, as_representations, namespace
 from consilience._moments import Moments, Sums, moments, start, update
 from consilience.errors import ConsilienceError
-from consilience.registry import DegenerateWarning, Measure, get_measure
+from consilience.measures._subspace import rank_of_products
+from consilience.registry import DegenerateWarning, Family, Measure, get_measure
 
 __all__ = ["Stream"]
 
@@ -16,9 +17,12 @@ __all__ = ["Stream"]
 class Stream:
     """One measure of one pair of representations, batch by batch.
 
-    Exact and independent of how samples are cut into batches: what is kept are the sums of products of features
-    (and a few of fourth order), p² + pq + q² numbers, from which the measure follows. Samples are shifted by the
-    mean of the first batch, so that a large common offset costs no digits.
+    Exact up to rounding of the sums, and independent of how samples are cut into batches: what is kept are the sums of
+    products of features (and a few of fourth order), p² + pq + q² numbers, from which the measure follows.
+    Samples are shifted by the mean of the first batch, so that a large common offset costs no digits. Directions below
+    about 1e-8 of the largest deviation are lost in the sums, as when the first batch is far from the others. Where
+    measures of regression or canonical correlation leave directions out for that, or because features are linearly
+    dependent, which sums cannot tell apart, a `DegenerateWarning` says how many.
 
     Parameters
     ----------
@@ -80,6 +84,17 @@ class Stream:
         if reason:
             warnings.warn(f"{self.measure.label} is NaN: {reason}", DegenerateWarning, stacklevel=2)
             return namespace(found[0].xx).asarray(float("nan"), dtype=found[0].xx.dtype)
+        if self.measure.family in (Family.CCA, Family.REGRESSION):  # to others small directions matter little
+            for name, products in (("x", [fold.xx for fold in found]), ("y", [fold.yy for fold in found])):
+                lost = _below_rounding(products, self.n_samples)
+                if lost:
+                    warnings.warn(
+                        f"{self.measure.label}: in {name}, {lost} directions are below the rounding of the largest and "
+                        "are left out: features are linearly dependent, which changes nothing, or samples far from "
+                        "the others drown them; then remove these, or call the measure on arrays",
+                        DegenerateWarning,
+                        stacklevel=2,
+                    )
         return self.measure.from_moments(*found)
 
     def _check_widths(self, x: Array, y: Array) -> None:
@@ -97,6 +112,14 @@ class Stream:
                 f"this batch comes from {namespace(x).__name__}, those before it from "
                 f"{namespace(known.shift_x).__name__}: stay with one array library."
             )
+
+
+def _below_rounding(products: list[Array], n: int) -> int:
+    """How many fewer directions than features that vary are above rounding of the largest, over all folds."""
+    xp = namespace(products[0])
+    total: Array = sum(products[1:], products[0])
+    features = int(xp.sum(xp.astype(xp.linalg.diagonal(total) > 0, total.dtype)))
+    return max(0, min(features, n - 1) - rank_of_products(total, n))
 
 
 def _degenerate(folds: list[Moments]) -> str | None:

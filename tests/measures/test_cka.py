@@ -3,11 +3,13 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 
+import array_api_strict as strict
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist, pdist
 
-from consilience import ConsilienceError, UnknownNameError, cka, get_measure, pairwise
+from consilience import ConsilienceError, DegenerateWarning, UnknownNameError, cka, get_measure, pairwise
 from consilience.measures import _kernels
 from consilience.measures import cka as cka_module
 from consilience.measures.cka import CKA
@@ -191,6 +193,25 @@ def test_median_by_counting_is_the_lower_median(monkeypatch, n):
     assert float(_kernels._median_distance(x)) == pytest.approx(distances[(len(distances) - 1) // 2], rel=1e-13)
 
 
+@pytest.mark.parametrize("asarray", [np.asarray, torch.asarray, strict.asarray])
+@pytest.mark.parametrize(("n", "rows"), [(60, 4096), (60, 0)])
+def test_both_ways_find_a_median_that_is_zero_or_small(monkeypatch, asarray, n, rows):
+    monkeypatch.setattr(_kernels, "_SORTABLE_ROWS", rows)
+    x = RNG(0).standard_normal((n, 3))
+    x[: n - 10] = RNG(2).standard_normal(3)
+    assert _kernels._median_distance(asarray(x)) == 0
+    assert np.isnan(cka_of_lumped(x + 1))
+    x[: n - 10] = 1e-14 * RNG(1).standard_normal((n - 10, 3))
+    distances = np.sort(pdist(x))
+    median = distances[(len(distances) - 1) // 2 : len(distances) // 2 + 1].mean()
+    assert float(_kernels._median_distance(asarray(x))) == pytest.approx(median, rel=1e-9)
+
+
+def cka_of_lumped(x):
+    with pytest.warns(DegenerateWarning, match="more than half of the pairs of rows coincide"):
+        return CKA(kernel="rbf")(x, x)
+
+
 def test_bandwidth_multiplies_the_median_distance():
     x, y = related(n=20)
     expected = cosine(u_centred(gram(x, "rbf", 0.5)), u_centred(gram(y, "rbf", 0.5)))
@@ -214,8 +235,9 @@ def test_no_gram_matrix_is_kept_for_many_samples():
 def test_options_are_checked():
     with pytest.raises(ConsilienceError, match="depcols"):
         CKA(kernel="rbf", estimator="depcols")
-    with pytest.raises(ConsilienceError, match="positive"):
-        CKA(bandwidth=0)
+    for bandwidth in (0, -1, 1e-300, 9e-7, 1.1e6, 1e300, float("inf"), float("nan")):
+        with pytest.raises(ConsilienceError, match=r"bandwidth of cka is .* from 1e-6 to 1e6"):
+            CKA(bandwidth=bandwidth)
     with pytest.raises(UnknownNameError, match="'debiased'"):
         CKA(estimator="debaised")
     with pytest.raises(ConsilienceError, match="at least 4"):

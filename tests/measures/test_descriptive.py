@@ -218,9 +218,19 @@ def test_copies_count_once(library):
 def test_dimensions_that_do_not_exist():
     few = np.repeat(sample(n=3, d=2), 10, axis=0)
     grid = np.array(np.meshgrid(np.arange(5.0), np.arange(5.0))).reshape(2, -1).T
-    for x in (few, grid):
-        with pytest.warns(UserWarning, match="fewer than 4 samples"):
+    for x, reason in ((few, "fewer than 4 samples"), (grid, "equally far"), (np.arange(20.0)[:, None], "equally far")):
+        with pytest.warns(UserWarning, match=reason) as caught:
             assert np.isnan(get_measure("intrinsic_dimension")(x))
+        assert len(caught) == 1
+
+
+def test_concentricity_may_be_negative():
+    assert get_measure("concentricity")(np.array([[10.0], [-1.0], [-1.0], [-1.0]])) == -0.5
+
+
+def test_two_samples_fill_one_dimension_whatever_they_are():
+    with pytest.raises(ConsilienceError, match="at least 3"):
+        get_measure("participation_ratio")(np.eye(2))
 
 
 @pytest.mark.parametrize(

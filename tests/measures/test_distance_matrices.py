@@ -101,6 +101,14 @@ def test_constant_features_are_reported():
     assert rsm_norm(x, constant, rdm="inner") == pytest.approx(expected, rel=1e-12)
 
 
+def test_directions_of_a_single_feature_have_no_norm():
+    x, y = np.random.default_rng(0).standard_normal((2, 20, 1))
+    for measure, inputs in ((RSMNorm(rdm="correlation"), (x, y)), (RSMNorm(rdm="cosine"), (abs(x), abs(y)))):
+        with pytest.warns(DegenerateWarning, match="one direction, or none"):
+            assert np.isnan(measure(*inputs))
+    assert RSMNorm(rdm="cosine")(x, y) > 1  # directions are opposite
+
+
 def test_blocks_of_rows_change_nothing_and_bound_memory():
     x, y = related(n=1500)
     tracemalloc.start()
@@ -163,6 +171,8 @@ def test_equidistant_samples_have_no_bias_corrected_score():
 def test_few_samples_are_refused():
     with pytest.raises(ConsilienceError, match="at least 4"):
         DistanceCorrelation("bias_corrected")(np.eye(3), np.eye(3))
+    with pytest.raises(ConsilienceError, match="at least 3"):
+        DistanceCorrelation()(np.eye(2), np.eye(2))
     assert get_measure("dcor") == DistanceCorrelation()
 
 

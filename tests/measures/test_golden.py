@@ -76,8 +76,9 @@ def test_bandwidths_of_other_software_give_its_values_and_ours_differs_on_purpos
     assert ours == pytest.approx(gaussian_cka(x, y, medians), abs=1e-12)
     with_own = [np.sort(cdist(z, z), axis=None)[(60 * 60 - 1) // 2] for z in (x, y)]  # lower median, zeros included
     assert gaussian_cka(x, y, with_own) == pytest.approx(0.6834358274, abs=5e-9)  # there in single precision
+    # there 1e-6 is added to a norm
     unit_rows = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
-    assert gaussian_cka(*unit_rows, (1.0, 1.0)) == pytest.approx(0.6888722314, abs=1e-8)  # there 1e-6 is added to a norm
+    assert gaussian_cka(*unit_rows, (1.0, 1.0)) == pytest.approx(0.6888722314, abs=1e-8)
 
 
 @pytest.mark.parametrize("batches", [4, 8])

@@ -69,12 +69,12 @@ def test_correlations_are_signed():
         assert CorrelationMatching(matching=matching)(x, -x) == pytest.approx(-1, abs=1e-14)
 
 
-def test_a_constant_feature_correlates_with_nothing():
+def test_a_constant_feature_is_left_out():
     x, _ = related(p=4)
     dead = np.concatenate([x[:, :3], np.full((len(x), 1), 7.3)], axis=1)
     assert CorrelationMatching()(x[:, :3], dead) == pytest.approx(1, abs=1e-13)
-    assert CorrelationMatching(matching="soft")(x[:, :3], dead) == pytest.approx((1 + 3 / 4) / 2, abs=1e-13)
-    assert CorrelationMatching()(dead, dead) == pytest.approx(3 / 4, abs=1e-13)
+    assert CorrelationMatching(matching="soft")(x[:, :3], dead) == pytest.approx(1, abs=1e-13)
+    assert CorrelationMatching()(dead, dead) == pytest.approx(1, abs=1e-13)
     with pytest.warns(DegenerateWarning, match="in y, every feature is constant"):
         assert np.isnan(CorrelationMatching()(x, np.ones_like(x)))
 
@@ -249,3 +249,25 @@ def test_aliases():
 @pytest.mark.filterwarnings("ignore::consilience.DegenerateWarning")
 def test_other_thresholds_conform():
     check_measure(get_measure("subspace_match", epsilon=0.2, center=True))
+
+
+@pytest.mark.parametrize(
+    "measure", [CorrelationMatching(), CorrelationMatching(matching="soft"), SoftMatching(), SoftMatching("distance")]
+)
+def test_dead_units_do_not_take_from_the_score(measure):
+    x = np.maximum(RNG(0).standard_normal((100, 20)), 0)
+    y = np.maximum(RNG(1).standard_normal((100, 12)), 0)
+    without = measure(x[:, 5:], y[:, 3:])
+    x[:, :5], y[:, :3] = 0, 4
+    assert float(measure(x, x.copy())) == pytest.approx(measure.self_score(100), abs=1e-12)
+    if measure.kind is Kind.SIMILARITY:
+        assert float(measure(x, y)) == pytest.approx(float(without), abs=1e-12)
+        assert float(measure(-x, y)) == pytest.approx(float(measure(-x[:, 5:], y[:, 3:])), abs=1e-12)
+
+
+def test_a_zero_feature_lies_in_every_span_but_that_of_nothing():
+    x = np.eye(20)[:, :7].copy()
+    x[:, 0] = 0
+    y = np.eye(20)[:, 7:14]
+    assert float(SubspaceMatch()(x, y)) == 0
+    assert float(SubspaceMatch()(x, x[:, 1:])) == 1

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from tests.measures.test_golden import golden_inputs
 from tests.measures.test_neighbours import brute_imbalance, brute_lists, brute_overlap
 
-from consilience import ConsilienceError, get_measure, pairwise
+from consilience import ConsilienceError, DegenerateWarning, get_measure, pairwise
 from consilience._array import k_smallest
 from consilience.testing.libraries import _converted
 
@@ -272,6 +272,22 @@ def test_label_overlap_of_chance_and_of_separated_classes():
     values = [measure(RNG(s).standard_normal((100, 3)), targets=targets) for s in range(200)]
     chance = (50 * 49 + 30 * 29 + 20 * 19) / (100 * 99)
     assert abs(np.mean(values) - chance) < 4 * np.std(values) / np.sqrt(200)
+
+
+@pytest.mark.parametrize(("targets", "reason"), [(np.zeros(60, int), "equal"), (np.arange(60), "different")])
+def test_label_overlap_of_one_class_or_of_all_samples_alone_has_no_value(targets, reason):
+    x = RNG(0).standard_normal((60, 3))
+    with pytest.warns(DegenerateWarning, match=f"all targets are {reason}"):
+        assert np.isnan(get_measure("label_overlap")(x, targets=targets))
+
+
+@pytest.mark.parametrize("name", [*ORDERED, "mutual_knn", "cycle_knn"])
+def test_lists_that_hold_most_samples_are_flagged(name):
+    x, y = RNG(0).standard_normal((2, 30, 4))
+    with pytest.warns(DegenerateWarning, match="with k = 28 of 29 others"):
+        get_measure(name, k=28)(x, y)
+    measure = get_measure(name, k=2)
+    assert measure.caveat(measure.prepare(x), measure.prepare(y)) is None
 
 
 def test_label_overlap_needs_classes_and_samples_that_differ():

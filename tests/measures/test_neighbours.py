@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from consilience import ConsilienceError, get_measure, information_imbalance, mutual_knn, pairwise
+from consilience import ConsilienceError, DegenerateWarning, get_measure, information_imbalance, mutual_knn, pairwise
 from consilience._array import true_per_row
 from consilience.testing.libraries import _converted
 
@@ -140,6 +140,48 @@ def test_parallel_rows_have_no_cosine_neighbours():
         assert "multiples of one vector" in measure.degenerate(measure.prepare(x))
     plane = rank_one + 1e-3 * RNG(2).standard_normal((50, 8))
     assert measure.degenerate(measure.prepare(plane)) is None
+
+
+def test_parallel_rows_have_no_cosine_imbalance():
+    with pytest.warns(DegenerateWarning, match="multiples of one vector"):
+        assert np.isnan(information_imbalance(*RNG(0).standard_normal((2, 50, 1)), metric="cosine"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mutual_knn", {"metric": "euclidean"}),
+        ("mutual_knn", {"metric": "inner"}),
+        ("information_imbalance", {}),
+        ("second_order_cosine", {"metric": "inner"}),
+        ("second_order_cosine", {"metric": "euclidean", "profile": "distance"}),
+        ("intrinsic_dimension", {}),
+    ],
+)
+@pytest.mark.parametrize("scale", [1e-300, 1e150, 1e300])
+def test_squares_that_overflow_or_vanish(name, options, scale):
+    x, y = pair(n=60)
+    measure = get_measure(name, **options)
+    assert float(measure(x * scale, y)) == pytest.approx(float(measure(x, y)), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e22])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_squares_that_overflow_or_vanish_in_single_precision(scale, compiled):
+    jax = pytest.importorskip("jax")
+    x, y = (each.astype(np.float32) for each in pair(n=60))
+    for metric in ("euclidean", "inner"):
+        measure = get_measure("mutual_knn", metric=metric)
+        with jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.disable_x64():
+            score = (jax.jit(measure) if compiled else measure)(*map(jax.numpy.asarray, (x * np.float32(scale), y)))
+        assert float(score) == pytest.approx(float(measure(x, y)), abs=1e-3)
+
+
+def test_exact_ties_stay_exact_beside_a_large_constant_feature():
+    grid = np.stack(np.meshgrid(*2 * [np.arange(8) / 3]), axis=-1).reshape(-1, 2)
+    beside = np.column_stack([grid * 2.0**-66, np.full(64, 1e250)])
+    lists = [get_measure("mutual_knn", k=4, metric="euclidean").prepare(x).lists for x in (grid, beside)]
+    np.testing.assert_array_equal(*lists)
 
 
 @pytest.mark.parametrize("name", ["mutual_knn", "information_imbalance"])

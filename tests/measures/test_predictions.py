@@ -230,10 +230,23 @@ def test_capa_is_zero_in_expectation_for_errors_at_random_and_below_one_for_an_u
     assert capa(x, x, targets=truth()) < 0.9
 
 
+@pytest.mark.parametrize("name", ["capa", "accuracy_difference", "error_consistency", "disagreement(form=min_max)"])
 @pytest.mark.parametrize("targets", [[0, 4], [-1, 0]])
-def test_capa_needs_a_column_for_every_true_class(targets):
+def test_every_true_class_needs_a_column(name, targets):
     with pytest.raises(ConsilienceError, match="scores of 3 classes"):
-        capa(np.eye(3)[:2], np.eye(3)[:2], targets=targets)
+        get_measure(name)(np.eye(3)[:2], np.eye(3)[:2], targets=targets)
+
+
+@pytest.mark.parametrize("name", ["disagreement", "ambiguity", "discrepancy", "cohen_kappa", "error_consistency"])
+def test_decisions_between_different_numbers_of_classes_are_refused(name):
+    x, y = RNG(0).standard_normal((50, 8)), RNG(1).standard_normal((50, 5))
+    targets = RNG(2).integers(0, 5, 50)
+    measure = get_measure(name)
+    given = {"targets": targets} if measure.needs_targets else {}
+    for score in (lambda: measure(x, y, **given), lambda: pairwise([x, y], measure, **given)):
+        with pytest.raises(ConsilienceError, match="5 and 8 classes"):
+            score()
+    assert math.isfinite(measure(x, y.argmax(1)[:, None], **given))
 
 
 @pytest.mark.parametrize(

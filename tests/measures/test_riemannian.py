@@ -102,6 +102,19 @@ def test_a_singular_matrix_needs_shrinkage():
         Riemannian(shrinkage=1.0)
 
 
+def test_two_samples_differ_in_scale_alone():
+    x, y = RNG(0).standard_normal((2, 2, 3))
+    with pytest.raises(ConsilienceError, match="at least 3"):
+        riemannian(x, y)
+    assert riemannian(x, y, normalize=False) > 0
+
+
+@pytest.mark.parametrize("shrinkage", [1e-300, 1e-16])
+def test_shrinkage_below_rounding_is_refused(shrinkage):
+    with pytest.raises(ConsilienceError, match="lost in the rounding"):
+        Riemannian(shrinkage=shrinkage)
+
+
 def test_constant_features_are_reported():
     x, _ = related()
     with pytest.warns(DegenerateWarning, match="constant"):

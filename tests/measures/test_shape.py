@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import jax
 import numpy as np
@@ -275,6 +276,72 @@ def test_aligned_cosine_of_low_rank_does_not_depend_on_an_arbitrary_rotation():
     assert aligned_cosine(x, 2 * x) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("center", [False, True])
+def test_one_long_row_does_not_decide_how_the_others_are_rotated(center):
+    rng = RNG(0)
+    x = rng.standard_normal((40, 8))
+    y = x @ np.linalg.qr(rng.standard_normal((8, 8)))[0] + 0.1 * rng.standard_normal((40, 8))
+    rest = aligned_cosine(x[1:], y[1:])
+    assert rest > 0.95
+    x[0], y[0] = 1e8 * x[0], 1e8 * y[0]
+    assert aligned_cosine(x, x.copy(), center=center) == pytest.approx(1, abs=1e-12)
+    if not center:
+        assert aligned_cosine(x, y) == pytest.approx((39 * rest + 1) / 40, abs=0.01)
+    x[0] /= 3e4
+    single = jax.numpy.asarray(x, dtype=jax.numpy.float32)
+    with jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.disable_x64():
+        assert float(aligned_cosine(single, single + 0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_distances_of_copies_with_one_long_row_are_those_of_their_rounding():
+    rng = RNG(0)
+    x = rng.standard_normal((20, 7))
+    x[0] *= 1e8
+    rotation = np.linalg.qr(rng.standard_normal((7, 7)))[0]
+    for distance in (bures, Procrustes(form="size_and_shape")):
+        assert distance(x, x.copy()) < 1e-7
+        assert distance(x, x @ rotation) < 1e-5  # a rounding of the long row is 1e-8
+        moved = x + 1e-3 * rng.standard_normal(x.shape)
+        assert 1e-3 < float(distance(x, moved)) < 1e-2 * np.sqrt(2)
+
+
 def test_equal_rows_have_no_aligned_cosine():
     with pytest.warns(DegenerateWarning, match="every feature is constant"):
         assert np.isnan(aligned_cosine(RNG(0).standard_normal((10, 3)), np.full((10, 2), 3.0)))
+
+
+WIDE = ["nbs", "pls", "procrustes", "bures", "shape_metric", "shape_metric(alpha=0.5)", "aligned_cosine"]
+
+
+@pytest.mark.parametrize("label", WIDE)
+def test_wide_representations_are_flagged_as_within_reach_of_a_rotation(label):
+    measure = get_measure(label)
+    x, y = pair(20, 50, 60)
+    for a, b in ((x, y), (x[:, :20], y[:, :19])):
+        with pytest.warns(DegenerateWarning, match=r"less one \(19\): a rotation brings even unrelated ones close"):
+            measure(a, b)
+    low = x[:, :9] @ RNG(2).standard_normal((9, 50))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for a, b in ((x, low), (low, y), (x[:, :18], y), (low[:, :20], y)):
+            measure(a, b)
+
+
+def test_biased_cka_is_flagged_where_chance_would_score_as_much():
+    x, y = pair(50, 400, 400)
+    with pytest.warns(DegenerateWarning, match=r"a score of 0\.89 on average"):
+        get_measure("cka(estimator=biased)")(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        get_measure("cka")(x, y)
+        get_measure("cka(estimator=biased)")(x[:, :10], y)
+
+
+NOT_FOR_TWO = ["nbs", "pls", "ensd", "cka(estimator=biased)", "aligned_cosine(center=True)", "procrustes", "gulp"]
+
+
+@pytest.mark.parametrize("label", [*NOT_FOR_TWO, "shape_metric", "shape_metric(alpha=0)"])
+def test_two_samples_are_refused_where_they_all_score_the_same(label):
+    x, y = pair(2, 3, 4)
+    with pytest.raises(ConsilienceError, match="needs at least 3"):
+        get_measure(label)(x, y)

@@ -258,6 +258,16 @@ def test_a_ring_has_one_hole_and_a_disk_none():
     assert same < 0.05 < 0.5 < measure(ring(400), ring(400, 0))
 
 
+def test_clouds_without_loops_are_flagged():
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle, line = np.column_stack([np.cos(angle), np.sin(angle)]), angle[:, None]
+    measure = get_measure("geometry_score", repetitions=3)
+    clouds = [line, np.random.default_rng(0).standard_normal((100, 20)), circle]
+    states = [measure.prepare(x) for x in clouds]
+    assert "neither representation shows a loop" in measure.caveat(states[0], states[1])
+    assert measure.caveat(states[0], states[2]) is None
+
+
 def test_geometry_score_does_not_depend_on_the_library():
     x, y = pair(40)
     expected = float(geometry_score(x, y, repetitions=3))

@@ -136,6 +136,22 @@ def test_hidden_layer_is_the_balanced_factor(n, linear, trained, realization):
         np.testing.assert_allclose(hidden @ hidden.T, probe @ square_root(weight @ weight.T) @ probe.T, atol=allowed)
 
 
+@pytest.mark.parametrize("n", [2, D, 40])
+def test_weights_are_the_balanced_factors_of_the_map(n, linear, trained):
+    study = linear()
+    (found,) = trained(study, [cell(n)])
+    probe = np.asarray(study.splits.probe_x, np.float64)
+    assert found.weights.initial is None
+    for member in range(study.members):
+        first, second = found.weights.first[member], found.weights.second[member]
+        assert (first.dtype, first.shape, second.shape) == (np.float64, (K, D), (K, K))
+        hidden = found.layers["hidden_1"][member]
+        rounding = {"rtol": 1e-12, "atol": 1e-12 * np.abs(hidden).max()}
+        np.testing.assert_allclose(probe @ first.T, hidden, **rounding)
+        np.testing.assert_allclose(hidden @ second.T, found.layers["output"][member], **rounding)
+        np.testing.assert_allclose(second.T @ second, first @ first.T, **rounding)
+
+
 def test_losses_and_errors_of_regression(linear, trained, realization):
     study = linear()
     (found,) = trained(study, [cell(40, level=0.7)])

@@ -203,6 +203,46 @@ def _assert_equal(reference, found, x, y):
     assert found.diverged_at[member] == -1
 
 
+NARROW, WIDE = 4, 40  # hidden units: W₁ of the first is stored the other way round, of the second W₂ is
+
+
+@pytest.mark.parametrize("hidden", [NARROW, WIDE])
+def test_weights_of_linear_networks_are_the_maps_between_layers(hidden, case, trained):
+    study, cell = case("sgd")
+    cell = cell._replace(network=replace(cell.network, hidden=(hidden,)))
+    (found,) = trained(study, [cell])
+    probe = np.asarray(study.splits.probe_x, np.float64)
+    for member in range(study.members):
+        first, second = found.weights.first[member], found.weights.second[member]
+        assert (first.dtype, first.shape, second.shape) == (
+            np.float32,
+            (hidden, study.splits.d),
+            (study.splits.n_outputs, hidden),
+        )
+        inner = probe @ first.T
+        tolerance = {"rtol": FLOAT32_TRAINING, "atol": FLOAT32_TRAINING}
+        np.testing.assert_allclose(found.layers["hidden_1"][member], inner, **tolerance)
+        np.testing.assert_allclose(found.layers["output"][member], inner @ second.T, **tolerance)
+
+
+@pytest.mark.parametrize("hidden", [NARROW, WIDE])
+def test_initial_weights_are_those_training_starts_from(hidden, case, trained):
+    study, cell = case("sgd")
+    cell = cell._replace(network=replace(cell.network, hidden=(hidden,)))
+    still = cell._replace(options=replace(cell.options, learning_rate=1e-30))
+    moved, stayed = trained(study, [cell, still])
+    for index, name in enumerate(("first", "second")):
+        start = moved.weights.initial[index]
+        np.testing.assert_array_equal(start, stayed.weights.initial[index])
+        np.testing.assert_array_equal(start, getattr(stayed.weights, name))
+        assert np.abs(getattr(moved.weights, name) - start).max() > 0.01
+
+
+def test_other_networks_have_no_weights_to_give(case, trained):
+    study, cell = case("full heavy")
+    assert trained(study, [cell])[0].weights is None
+
+
 @pytest.mark.parametrize(("rate", "latest"), [(4.0, 71), (1e30, 1)])
 def test_divergence_is_dated_where_the_loss_leaves_float32(rate, latest, case, trained, realization):
     study, cell = case("sgd")

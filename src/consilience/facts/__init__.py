@@ -19,9 +19,16 @@ from consilience.facts.curves import (
     selections,
 )
 from consilience.facts.lowest import Lowest, lowest_alignment
+from consilience.facts.regimes import regime_sentence
 from consilience.facts.table import Table, summary_table
 from consilience.facts.threshold import Threshold, interpolation_threshold
-from consilience.facts.words import run_sentences, selection_sentences, sentences, unfinished_sentence
+from consilience.facts.words import (
+    run_sentences,
+    sampling_sentence,
+    selection_sentences,
+    sentences,
+    unfinished_sentence,
+)
 
 __all__ = [
     "Lowest",
@@ -38,7 +45,9 @@ __all__ = [
     "is_distance",
     "lowest_alignment",
     "number_text",
+    "regime_sentence",
     "run_sentences",
+    "sampling_sentence",
     "selection_sentences",
     "selection_text",
     "selections",

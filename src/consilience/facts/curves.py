@@ -38,6 +38,7 @@ __all__ = [
     "selection_text",
     "selections",
     "values",
+    "varies_over_probe_inputs",
 ]
 
 # Networks are trained in float32: scores and errors that should be equal differ by less than this.
@@ -170,14 +171,22 @@ def cell_replicates(ds: xr.Dataset, selection: Selection) -> Replicates:
     Their uncertainty is that over members and, where the run has scores on parts of the probe inputs everywhere it has
     scores, over those too.
     """
-    scores = pair_scores(ds, selection)
-    parts: list[Floats] = []
-    if "alignment_by_part" in ds:
-        found = values(ds, "alignment_by_part", ("snr", "n_train", "part"), _cell(selection))
-        scored = np.isfinite(scores).any(-1)
-        parts = [found] if scored.any() and np.isfinite(found[scored]).all() else []
-    cells = pair_replicates(scores, ds["member_a"].values, ds["member_b"].values, *parts)
+    parts = [_part_scores(ds, selection)] if varies_over_probe_inputs(ds, selection) else []
+    cells = pair_replicates(pair_scores(ds, selection), ds["member_a"].values, ds["member_b"].values, *parts)
     return cells.signed(-1.0 if is_distance(ds, selection.measure) else 1.0)
+
+
+def varies_over_probe_inputs(ds: xr.Dataset, selection: Selection) -> bool:
+    """Whether the run knows how its scores vary over probe inputs: `alignment_by_part` wherever it has scores."""
+    if "alignment_by_part" not in ds:
+        return False
+    scored = np.isfinite(pair_scores(ds, selection)).any(-1)
+    return bool(scored.any() and np.isfinite(_part_scores(ds, selection)[scored]).all())
+
+
+def _part_scores(ds: xr.Dataset, selection: Selection) -> Floats:
+    """(snr, n_train, part) what each part of the probe inputs says of the mean score."""
+    return values(ds, "alignment_by_part", ("snr", "n_train", "part"), _cell(selection))
 
 
 def number_text(value: AxisValue) -> str:

@@ -15,23 +15,26 @@ from consilience.facts.curves import (
     is_distance,
     number_text,
     selection_text,
+    selections,
+    varies_over_probe_inputs,
 )
 from consilience.facts.language import counted, joined
 from consilience.facts.lowest import lowest_of
 from consilience.facts.lowest_words import lowest_sentence, threshold_sentence
+from consilience.facts.regimes import regime_sentence
 from consilience.facts.threshold import thresholds_at
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["run_sentences", "selection_sentences", "sentences", "unfinished_sentence"]
+__all__ = ["run_sentences", "sampling_sentence", "selection_sentences", "sentences", "unfinished_sentence"]
 
 
 def sentences(ds: xr.Dataset, *, layer: str | None = None, measure: str | None = None) -> list[str]:
     """What is seen in a run, in words, for a terminal or a page.
 
     First, if the run is not finished, how much is missing; then every combination of the further axes; then
-    the run as a whole.
+    whether the theory of the hidden layer applies, if the networks are linear; then the run as a whole.
 
     Parameters
     ----------
@@ -52,7 +55,8 @@ def sentences(ds: xr.Dataset, *, layer: str | None = None, measure: str | None =
         prefix = f"{selection_text(at)}: " if at else ""
         selection = Selection(layer or default_layer, measure or default_measure, at)
         spoken += [prefix + sentence for sentence in selection_sentences(ds, selection)]
-    return spoken + run_sentences(ds)
+    regime = regime_sentence(ds)
+    return [*spoken, *([regime] if regime else []), *run_sentences(ds)]
 
 
 def selection_sentences(ds: xr.Dataset, selection: Selection) -> list[str]:
@@ -100,9 +104,30 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
     else:
         spoken.append(
             "± is one standard error over members (jackknife), given the one draw of training and probe inputs that "
-            "all of them share."
+            "all of them share"
+            + ("; verdicts allow for other probe inputs too." if _probe_inputs_counted(ds) == "all" else ".")
         )
     return spoken
+
+
+def sampling_sentence(ds: xr.Dataset) -> str:
+    """What the verdicts generalize over: members and, where the run has scores on parts of them, probe inputs."""
+    counted_for = _probe_inputs_counted(ds)
+    if counted_for == "all":
+        return (
+            "Sampling units are members and probe inputs: the verdicts hold for other noise, initializations and probe "
+            "inputs, given this draw of training inputs."
+        )
+    return (
+        "Sampling units are members: the verdicts hold for other noise and initializations, given this draw of inputs."
+        + (" By some measures they allow for other probe inputs too." if counted_for == "some" else "")
+    )
+
+
+def _probe_inputs_counted(ds: xr.Dataset) -> str:
+    """By how many of the selections uncertainty is over probe inputs too: "all", "some" or "none"."""
+    varied = [varies_over_probe_inputs(ds, selection) for selection in selections(ds)]
+    return "all" if varied and all(varied) else "some" if any(varied) else "none"
 
 
 def _levels(ds: xr.Dataset, selection: Selection) -> list[str]:

@@ -7,12 +7,14 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from consilience._array import Array, arange, is_numpy, matmul, namespace, row_blocks, stop_gradient, with_own
+from consilience._array import Array, arange, epsilon, is_numpy, matmul, namespace, row_blocks, stop_gradient, with_own
+from consilience.errors import ConsilienceError
 
 __all__ = [
     "Kernel",
     "KernelProfile",
     "centred_gram_rows",
+    "check_bandwidth",
     "kernel_profile",
     "squared_distance_rows",
     "squared_products",
@@ -29,6 +31,15 @@ class KernelProfile(NamedTuple):
     sigma: Array
     row_means: Array
     mean: Array
+
+
+def check_bandwidth(bandwidth: float, name: str) -> None:
+    """Raise `ConsilienceError` if kernels of measure `name` with this bandwidth are constant to rounding."""
+    if not 1e-6 <= bandwidth <= 1e6:
+        raise ConsilienceError(
+            f"bandwidth of {name} is {bandwidth}; it is a multiple of the median distance, from 1e-6 to 1e6: beyond "
+            "these the kernel is the same for all pairs of rows, to rounding."
+        )
 
 
 def squared_distance_rows(x: Array, start: int, stop: int, first: int = 0, last: int | None = None) -> Array:
@@ -110,12 +121,12 @@ def _median_distance(x: Array) -> Array:
     if is_numpy(x):
         pairs = xp.concat(
             [
-                squared_distance_rows(x, start, stop)[xp.arange(n) > xp.arange(start, stop)[:, None]]
+                _told_apart(x, start, stop)[xp.arange(n) > xp.arange(start, stop)[:, None]]
                 for start, stop in row_blocks(x)
             ]
         )
         return xp.median(xp.sqrt(pairs))
-    squared = xp.concat([squared_distance_rows(x, start, stop) for start, stop in row_blocks(x)])
+    squared = xp.concat([_told_apart(x, start, stop) for start, stop in row_blocks(x)])
     index = arange(n, like=x)
     squared = xp.where(index[:, None] == index[None, :], xp.asarray(float("inf"), dtype=x.dtype), squared)
     # every pair is there twice, so the middle pair of order statistics is the same as for i < j
@@ -124,25 +135,40 @@ def _median_distance(x: Array) -> Array:
     return xp.mean(_root(ordered[middle - 1 : middle + 1]))
 
 
-def _median_distance_by_counting(x: Array, *, edges: int = 1024, passes: int = 6) -> Array:
-    """Find the lower median without holding the distances: each pass narrows its bracket a thousandfold.
+def _told_apart(x: Array, start: int, stop: int) -> Array:
+    """`squared_distance_rows` in which distances that are rounding, as between equal rows, are exactly zero."""
+    xp = namespace(x)
+    squared = squared_distance_rows(x, start, stop)
+    norms = xp.sum(x * x, axis=1)
+    rounding = 8 * epsilon(x) * norms
+    return xp.where(squared > rounding[start:stop, None] + rounding[None, :], squared, xp.zeros_like(squared))
 
-    The result is a constant to automatic differentiation.
+
+def _median_distance_by_counting(x: Array, *, edges: int = 1024, passes: int = 6) -> Array:
+    """Find the lower median without holding the distances; zero if that is exactly zero.
+
+    Squared distances are first counted up to the edges of a geometric grid, from next to the smallest number to their
+    upper bound, and then between two neighbours of it, each pass narrowing the bracket a thousandfold: the result is
+    the median to rounding of itself, not of the largest distance. It is a constant to automatic differentiation.
     """
     x = stop_gradient(x)
     xp = namespace(x)
     n = x.shape[0]
     norms = xp.sum(x * x, axis=1)
-    low, high = xp.zeros_like(norms[0]), 4 * xp.max(norms)
+    high = 4 * xp.max(norms)
     steps = xp.astype(arange(edges + 1, like=x), x.dtype) / edges
+    octaves = 1000 if x.dtype == xp.float64 else 120
+    grid = xp.where(steps > 0, high * 2.0 ** (octaves * (steps - 1)), xp.zeros_like(steps))  # (edges + 1,)
+    zero = high == 0
     for _ in range(passes):
-        grid = low + (high - low) * steps  # (edges + 1,)
-        below = sum(_count_up_to(squared_distance_rows(x, start, stop), grid) for start, stop in row_blocks(x))
+        below = sum(_count_up_to(_told_apart(x, start, stop), grid) for start, stop in row_blocks(x))
         # the n zeros of the diagonal are counted too, and every pair twice
         enough = xp.astype(below >= n + n * (n - 1) // 2, xp.int64 if x.dtype == xp.float64 else xp.int32)
+        zero = zero | ((grid[0] == 0) & (enough[0] > 0))
         first = xp.maximum(xp.argmax(enough), xp.ones_like(xp.argmax(enough)))
         low, high = xp.take(grid, xp.reshape(first - 1, (1,)))[0], xp.take(grid, xp.reshape(first, (1,)))[0]
-    return xp.sqrt(high)
+        grid = low + (high - low) * steps
+    return xp.where(zero, xp.zeros_like(high), xp.sqrt(high))
 
 
 def _count_up_to(values: Array, grid: Array) -> Array:

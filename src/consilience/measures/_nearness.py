@@ -19,6 +19,7 @@ from consilience._array import (
     k_smallest,
     matmul,
     namespace,
+    power_of_two,
     row_blocks,
     stop_gradient,
     true_per_row,
@@ -38,20 +39,27 @@ class Points(NamedTuple):
 
     right: Array  # (n, d); centred and, last column, h for Euclidean: (n, d + 1); rows of unit norm for cosine
     reach: Array  # (n,), bound of the magnitudes that enter the keys of a row
-    original: Array  # (n, d), in which exact ties are exact
+    original: Array  # (n, d), in which exact ties are exact; divided by a power of two unless for cosine
     metric: Metric
     keys: Array | None = None  # (n, n), where it pays to keep them
 
 
 def points(x: Array, metric: Metric) -> Points:
-    """Prepare `x` (n, d); rows of zeros have cosine 0 with every other."""
+    """Prepare `x` (n, d); rows of zeros have cosine 0 with every other.
+
+    Products of large or small features would overflow or vanish, so all are divided by a power of two: what ties
+    exactly still does.
+    """
     xp = namespace(x)
     if metric == "euclidean":
         moved = centred(x)
+        scale = power_of_two(stop_gradient(xp.max(xp.abs(moved))))
+        # a constant feature may be too large for the scale of the others, and takes no part in differences
+        original = xp.where(xp.any(moved != 0, axis=0, keepdims=True), x, xp.zeros_like(x)) / scale
+        moved = moved / scale
         squares = xp.sum(moved * moved, axis=1)
-        return Points(xp.concat([moved, squares[:, None] / 2], axis=1), squares, x, metric)
-    if metric == "cosine":
-        x = unit_rows(x)
+        return Points(xp.concat([moved, squares[:, None] / 2], axis=1), squares, original, metric)
+    x = unit_rows(x) if metric == "cosine" else x / power_of_two(stop_gradient(xp.max(xp.abs(x))))
     norms = xp.sqrt(xp.sum(x * x, axis=1))
     return Points(x, norms * xp.max(norms), x, metric)
 

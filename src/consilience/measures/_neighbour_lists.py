@@ -6,7 +6,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from consilience._array import Array, arange, centred, epsilon, namespace, stop_gradient, true_per_row
+from consilience._resampling import Floats, Orders
 from consilience.errors import ConsilienceError
 from consilience.measures._nearness import Metric, Points, neighbours, points
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance
@@ -77,9 +80,58 @@ class NeighbourLists(Measure):
         blocks = list_blocks(n, self.k)
         return sum(xp.sum(self.agreement(a.lists[s:e, :], b.lists[s:e, :], a.like)) for s, e in blocks) / n
 
+    def reordered(self, state: ListState, order: Orders, /) -> ListState:
+        """Reorder the lists and rename their entries."""
+        place = np.empty_like(order)
+        place[order] = np.arange(order.size)
+        return state._replace(lists=place[state.lists[order]])
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats | None:
+        """Lists that hold the sample left out go on to the next neighbour; all others stay."""
+        a, b = (neighbours(points(each, self.metric), self.k + 1) for each in (x, y))  # (n, k + 1)
+        n, k = x.shape[0], self.k
+        like = x[0, 0]
+        own = np.concatenate([self.agreement(a[s:e, :k], b[s:e, :k], like) for s, e in list_blocks(n, k)])
+        pairs = [np.stack([np.repeat(np.arange(n), k), each[:, :k].ravel()], axis=1) for each in (a, b)]
+        rows, gone = np.unique(np.concatenate(pairs), axis=0).T  # lists of sample `rows` hold sample `gone`
+        total = own.sum() - own
+        for s, e in list_blocks(rows.size, k):
+            some, out = rows[s:e], gone[s:e]
+            change = self.agreement(_without(a[some], out), _without(b[some], out), like) - own[some]
+            total += np.bincount(out, change, minlength=n)
+        return total / (n - 1)
+
+    def of_each_sample(self, x: Floats, y: Floats, /) -> Floats | None:
+        """Agreement of the lists of each sample."""
+        a, b = (neighbours(points(each, self.metric), self.k) for each in (x, y))
+        blocks = list_blocks(x.shape[0], self.k)
+        return np.concatenate([self.agreement(a[s:e], b[s:e], x[0, 0]) for s, e in blocks])
+
     def degenerate(self, state: ListState, /) -> str | None:
         """All samples coincide, or lie on one line through the origin and cosines are all ±1."""
         return why_no_neighbours(state.spread, self.metric)
+
+    def overlap_by_chance(self, n: int) -> float:
+        """How far lists of unrelated representations of `n` samples agree if order does not count."""
+        return self.k / (n - 1)
+
+    def caveat(self, a: ListState, b: ListState, /) -> str | None:
+        """Lists are so long that those of any two representations agree."""
+        del b
+        n = a.lists.shape[0]
+        overlap = self.overlap_by_chance(n)
+        if overlap <= 0.5:
+            return None
+        return f"with k = {self.k} of {n - 1} others, neighbours of unrelated representations overlap by {overlap:.2f}"
+
+
+def _without(lists: Orders, out: Orders) -> Orders:
+    """First k entries of `lists` (m, k + 1) other than `out` (m,), in order: (m, k)."""
+    width = lists.shape[1]
+    there = lists == out[:, None]
+    place = np.where(there.any(axis=1), there.argmax(axis=1), width - 1)
+    columns = np.arange(width - 1)
+    return np.take_along_axis(lists, columns + (columns >= place[:, None]), axis=1)
 
 
 def check_k(measure: Measure, k: int) -> None:

@@ -17,8 +17,10 @@ __all__ = [
     "agreement_of_all",
     "as_float",
     "beyond_chance",
+    "check_decisions",
     "check_distributions",
     "check_labels",
+    "check_targets",
     "check_widths",
     "distributions",
     "outcomes",
@@ -37,6 +39,7 @@ class Predictions(NamedTuple):
 
     classes: Array  # (n,) integers
     like: Array  # 0-d, carries the floating-point type
+    scores: Array  # (c,), those of one sample: as many as there are classes, or one for a column of labels
 
 
 class Outcomes(NamedTuple):
@@ -45,6 +48,7 @@ class Outcomes(NamedTuple):
     classes: Array  # (n,) integers
     correct: Array  # (n,), one where the class is true and zero elsewhere
     error: Array  # 0-d, share of samples that are given a wrong class
+    scores: Array  # (c,), those of one sample: as many as there are classes, or one for a column of labels
 
 
 class Distributions(NamedTuple):
@@ -103,19 +107,43 @@ def check_widths(measure: str, rows: Sequence[Array]) -> None:
         )
 
 
+def check_decisions(states: Sequence[Predictions | Outcomes]) -> None:
+    """Raise `ConsilienceError` unless all scores are over the same number of classes; labels go with any."""
+    widths = sorted({int(state.scores.shape[0]) for state in states} - {1})
+    if len(widths) > 1:
+        raise ConsilienceError(
+            f"decisions between {' and '.join(map(str, widths))} classes cannot be compared: pass one column for each "
+            "class, in the same order, or the labels themselves as a single column."
+        )
+
+
+def check_targets(measure: str, x: Array, targets: Array) -> None:
+    """Raise `ConsilienceError` if there are `targets` that the scores `x` (n, c) have no class for."""
+    if is_traced(targets):
+        return
+    xp = namespace(targets)
+    if bool(xp.any(targets < 0)) or (x.shape[1] > 1 and bool(xp.any(targets >= x.shape[1]))):
+        scores = "labels" if x.shape[1] == 1 else f"scores of {x.shape[1]} classes"
+        raise ConsilienceError(
+            f"targets of measure {measure} lie between {int(xp.min(targets))} and {int(xp.max(targets))} where there "
+            f"are {scores}: number the classes from 0, in the order of the columns."
+        )
+
+
 def predictions(x: Array) -> Predictions:
     """Class of every sample: the largest score, the first of those that tie, or the label in a single column."""
     xp = namespace(x)
     largest = xp.argmax(x, axis=1)
-    return Predictions(largest if x.shape[1] > 1 else xp.astype(x[:, 0], largest.dtype), x[0, 0])
+    return Predictions(largest if x.shape[1] > 1 else xp.astype(x[:, 0], largest.dtype), x[0, 0], x[0, :])
 
 
-def outcomes(x: Array, targets: Array) -> Outcomes:
+def outcomes(measure: str, x: Array, targets: Array) -> Outcomes:
     """Classes of `x`, compared to the true ones."""
+    check_targets(measure, x, targets)
     xp = namespace(x)
     classes = predictions(x).classes
     correct = as_float(classes == targets, x)
-    return Outcomes(classes, correct, xp.mean(1 - correct))
+    return Outcomes(classes, correct, xp.mean(1 - correct), x[0, :])
 
 
 def distributions(x: Array, inputs: Inputs) -> Distributions:
@@ -139,6 +167,7 @@ def true_probability(p: Array, targets: Array) -> Array:
 
 def agreement(a: Predictions | Outcomes, b: Predictions | Outcomes) -> Array:
     """Share of samples given the same class."""
+    check_decisions([a, b])
     xp = namespace(a.classes)
     like = a.like if isinstance(a, Predictions) else a.error
     return xp.mean(as_float(a.classes == b.classes, like))
@@ -146,6 +175,7 @@ def agreement(a: Predictions | Outcomes, b: Predictions | Outcomes) -> Array:
 
 def agreement_of_all(states: Sequence[Predictions] | Sequence[Outcomes]) -> Array:
     """`agreement` of all pairs, (M, M), one row at a time: comparing integers beats a product of indicators."""
+    check_decisions(states)
     first = states[0]
     like = first.like if isinstance(first, Predictions) else first.error
     xp = namespace(like)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consilience._array import Array, centred, is_traced, matmul, namespace, stop_gradient, unit_scaled
+from consilience._array import Array, centred, epsilon, is_traced, matmul, namespace, stop_gradient, unit_scaled
 from consilience.measures._nuclear import nuclear_norm
 from consilience.registry import Moments
 
 __all__ = [
     "ProcrustesState",
     "angle",
+    "beyond_rotation",
     "cross_cosine",
+    "fills_samples",
+    "in_principal_axes",
     "of_unit_norm",
     "rotated",
     "squared_residual",
@@ -21,6 +24,8 @@ __all__ = [
 
 # Below this relative residual, 1 − ‖XᵀY‖_* has lost digits to cancellation and the rotation is carried out.
 _CANCELLING = 1e-2
+# Below this ratio of singular values of XᵀY, rounding of the largest shows in the directions of the smallest.
+_GRADED = 1e-4
 
 
 class ProcrustesState(NamedTuple):
@@ -51,6 +56,20 @@ def within_samples(x: Array) -> Array:
     return namespace(x).linalg.qr(x.T).R.T if d > n else x
 
 
+def in_principal_axes(x: Array) -> tuple[Array, Array]:
+    """`x` (n, d) rotated onto its right singular vectors, (n, min(n, d)), and its singular values, largest first.
+
+    Columns that are zero to rounding are set to zero. Where some rows are many times longer than the others, products
+    of features hold the others only to rounding of the longest; those of columns that are graded like this hold every
+    entry to rounding of that entry, and so the best rotation of all rows. The axes are constants to automatic
+    differentiation.
+    """
+    xp = namespace(x)
+    _, s, vh = xp.linalg.svd(stop_gradient(x), full_matrices=False)
+    kept = xp.astype(s > max(x.shape) * epsilon(x) * s[0], x.dtype)
+    return matmul(x, vh.T * kept[None, :]), s * kept
+
+
 def squared_residual(a: ProcrustesState, b: ProcrustesState) -> Array:
     """min ‖aQ − b‖² over orthogonal Q, the narrower padded with zero columns."""
     xp = namespace(a.x)
@@ -66,6 +85,28 @@ def squared_residual(a: ProcrustesState, b: ProcrustesState) -> Array:
     if bool(residual < _CANCELLING * size):
         return _residual_of_best_rotation(a.x, b.x, cross)
     return residual
+
+
+def beyond_rotation(n: int, *full: bool) -> str | None:
+    """Why the best rotation of two representations says little, if the features of both are `full`, or None."""
+    if not all(full):
+        return None
+    return (
+        f"both representations have at least as many independent features as samples less one ({n - 1}): a rotation "
+        "brings even unrelated ones close; use more samples, or cka"
+    )
+
+
+def fills_samples(x: Array) -> bool:
+    """Whether the features of centred `x` (n, d), d ≤ n, are independent in all n − 1 directions of n samples."""
+    n, d = x.shape
+    if d < n - 1:
+        return False
+    xp = namespace(x)
+    lower = d == n and not bool(xp.any(xp.triu(x, k=1) != 0))  # as `within_samples` leaves it
+    # how far each row but the last, which is less the sum of the others, is from the span of those before it
+    apart = xp.abs(xp.linalg.diagonal(x if lower else xp.linalg.qr(x.T).R))[: n - 1]
+    return bool(xp.all(apart > n * epsilon(x) * xp.max(apart)))
 
 
 def angle(squared: Array) -> Array:
@@ -101,6 +142,9 @@ def _residual_of_best_rotation(x: Array, y: Array, cross: Array) -> Array:
     Q is a constant to automatic differentiation: at the optimum the residual does not change with it to first order.
     """
     xp = namespace(x)
-    u, _, vh = xp.linalg.svd(stop_gradient(cross), full_matrices=False)
+    u, s, vh = xp.linalg.svd(stop_gradient(cross), full_matrices=False)
+    if not is_traced(s) and bool(s[-1] < _GRADED * s[0]):
+        x, y = in_principal_axes(x)[0], in_principal_axes(y)[0]
+        u, _, vh = xp.linalg.svd(stop_gradient(matmul(x.T, y)), full_matrices=False)
     difference = matmul(x, matmul(u, vh)) - y
     return xp.sum(difference * difference)

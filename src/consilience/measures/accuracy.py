@@ -27,7 +27,8 @@ class AccuracyDifference(Descriptor):
 
     Notes
     -----
-    Needs targets. O(n c) for each representation.
+    Needs targets. The classes of x and y need not be the same, as long as the true ones are among both. O(n c) for each
+    representation.
 
     References
     ----------
@@ -66,7 +67,7 @@ class AccuracyDifference(Descriptor):
 
     def prepare_with_targets(self, x: Array, targets: Array, /) -> Array:
         """Accuracy."""
-        return namespace(x).mean(outcomes(x, targets).correct)
+        return namespace(x).mean(outcomes(self.label, x, targets).correct)
 
     def compare_all(self, states: Sequence[Array], /) -> Array:
         """All differences at once."""

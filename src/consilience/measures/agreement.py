@@ -14,6 +14,7 @@ from consilience.measures._predictions import (
     agreement_of_all,
     as_float,
     beyond_chance,
+    check_decisions,
     check_labels,
     outcomes,
     predictions,
@@ -165,16 +166,18 @@ class ErrorConsistency(Measure):
 
     def prepare_with_targets(self, x: Array, targets: Array, /) -> Outcomes:
         """See which samples are given their true class."""
-        return outcomes(x, targets)
+        return outcomes(self.label, x, targets)
 
     def compare(self, a: Outcomes, b: Outcomes, /) -> Array:
         """Kappa of the two patterns of success."""
+        check_decisions([a, b])
         xp = namespace(a.correct)
         same = xp.mean(as_float(a.correct == b.correct, a.error))
         return beyond_chance(same, a.error * b.error + (1 - a.error) * (1 - b.error))
 
     def compare_all(self, states: Sequence[Outcomes], /) -> Array:
         """Both right and both wrong, counted by one product each."""
+        check_decisions(states)
         xp = namespace(states[0].correct)
         right = xp.stack([state.correct for state in states])  # (M, n)
         error = xp.stack([state.error for state in states])

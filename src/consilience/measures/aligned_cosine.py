@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, unit_scaled
-from consilience.measures._rotation import within_samples
+from consilience._array import Array, centred, epsilon, matmul, namespace, stop_gradient, unit_scaled
+from consilience.measures._rotation import beyond_rotation, in_principal_axes
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["AlignedCosine", "AlignedState"]
 
 
 class AlignedState(NamedTuple):
-    """Rows of a representation in at most n dimensions, and how long they are."""
+    """Rows of a representation in its principal axes, at most n, and how long they are."""
 
     x: Array  # (n, min(n, d))
+    deviations: Array  # (min(n, d),), its singular values
     lengths: Array  # (n,)
     varies: Array  # 0-d, zero if all rows are the same
 
@@ -40,7 +41,9 @@ class AlignedCosine(Measure):
     -----
     Rows that are zero in one representation count as cosine 0; those that are zero in both are left out of the mean.
     Directions in which xᵀy vanishes to rounding are not rotated onto anything: which rotation is best there is not
-    determined. If p > n, features are first rotated into n dimensions. O(n·p·q + min(p, q)²·max(p, q)).
+    determined. Features are first rotated onto principal axes, at most n, so that one row many times longer than the
+    others does not decide how these are rotated. O(n·p·q + min(p, q)²·max(p, q)), and O(n·p·min(n, p)) for each
+    representation.
 
     References
     ----------
@@ -59,7 +62,7 @@ class AlignedCosine(Measure):
     title = "Aligned cosine similarity"
     reference = "hamilton2016"
     family = Family.SHAPE
-    cost = "O(n p q + min(p, q)² max(p, q))"
+    cost = "O(n p q + min(p, q)² max(p, q) + n p min(n, p) + n q min(n, q))"
     use = "When every sample should count the same, whatever its length, as for embeddings compared by cosine."
     avoid = "For features with a large common offset, which alone gives high cosines: use center=True or procrustes."
     kind = Kind.SIMILARITY
@@ -74,23 +77,30 @@ class AlignedCosine(Measure):
 
     center: bool = False
 
+    @property
+    def min_samples(self) -> int:
+        """Three if centred: two samples then vary in one direction, and the score is 1 whatever the data; else two."""
+        return 3 if self.center else 2
+
     def prepare(self, x: Array, /) -> AlignedState:
-        """Scale, rotate into at most n dimensions, measure the rows."""
+        """Scale, rotate onto principal axes, measure the rows."""
         xp = namespace(x)
         deviations = centred(x)
         varies = xp.max(xp.abs(deviations))
-        x = within_samples(unit_scaled(deviations if self.center else x))
+        x, spread = in_principal_axes(unit_scaled(deviations if self.center else x))
         squares = xp.sum(x * x, axis=1)
         positive = squares > 0
         lengths = xp.where(positive, xp.sqrt(xp.where(positive, squares, xp.ones_like(squares))), squares)
-        return AlignedState(x, lengths, varies)
+        return AlignedState(x, spread, lengths, varies)
 
     def compare(self, a: AlignedState, b: AlignedState, /) -> Array:
         """Rotate, then average over rows."""
         xp = namespace(a.x)
-        u, s, vh = xp.linalg.svd(matmul(a.x.T, b.x), full_matrices=False)
-        size = max(*a.x.shape, b.x.shape[1])
-        kept = xp.astype(s > size * epsilon(s) * s[0], s.dtype)
+        cross = matmul(a.x.T, b.x)
+        u, _, vh = xp.linalg.svd(cross, full_matrices=False)
+        # its rank, judged at equal deviations: those of the data say nothing of which directions are shared
+        shared = xp.linalg.svdvals(stop_gradient(_per(_per(cross, b.deviations).T, a.deviations)))
+        kept = xp.astype(shared > max(*a.x.shape, b.x.shape[1]) * epsilon(shared) * shared[0], shared.dtype)
         dots = xp.sum(matmul(a.x, u * kept[None, :]) * matmul(b.x, vh.T), axis=1)
         lengths = a.lengths * b.lengths
         both = lengths > 0
@@ -101,3 +111,14 @@ class AlignedCosine(Measure):
     def degenerate(self, state: AlignedState, /) -> str | None:
         """All rows are the same."""
         return None if bool(state.varies > 0) else "every feature is constant"
+
+    def caveat(self, a: AlignedState, b: AlignedState, /) -> str | None:
+        """With as many features as samples, rotations fit anything."""
+        xp, n = namespace(a.x), a.x.shape[0]
+        return beyond_rotation(n, *(int(xp.sum(xp.astype(s.deviations > 0, s.x.dtype))) >= n - 1 for s in (a, b)))
+
+
+def _per(columns: Array, deviations: Array) -> Array:
+    """`columns` divided by their `deviations`; those of deviation zero are zero."""
+    xp = namespace(columns)
+    return columns / xp.where(deviations > 0, deviations, xp.ones_like(deviations))[None, :]

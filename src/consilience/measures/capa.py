@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consilience._array import Array, is_traced, matmul, namespace
-from consilience.errors import ConsilienceError
+from consilience._array import Array, matmul, namespace
 from consilience.measures._predictions import (
     Inputs,
     beyond_chance,
     check_distributions,
+    check_targets,
     check_widths,
     distributions,
     true_probability,
@@ -102,11 +102,7 @@ class CAPA(Measure):
     def prepare_with_targets(self, x: Array, targets: Array, /) -> CapaState:
         """Probabilities, and the mean of those of the true classes."""
         xp = namespace(x)
-        if not is_traced(targets) and bool(xp.any((targets < 0) | (targets >= x.shape[1]))):
-            raise ConsilienceError(
-                f"targets of measure {self.label} lie between {int(xp.min(targets))} and {int(xp.max(targets))} where "
-                f"there are scores of {x.shape[1]} classes: number the classes from 0, in the order of the columns."
-            )
+        check_targets(self.label, x, targets)
         p = distributions(x, self.inputs).p
         return CapaState(p, xp.mean(true_probability(p, targets)))
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from consilience._array import Array, centred, is_traced, matmul, namespace
+import numpy as np
+
+from consilience._array import Array, centred, is_traced, matmul, namespace, within_one
+from consilience._resampling import Floats, Orders
 from consilience.errors import ConsilienceError
 from consilience.measures._nuclear import nuclear_norm
 from consilience.measures._subspace import (
@@ -121,6 +124,36 @@ class CCA(Measure):
         rank_x, rank_y = (xp.zeros_like(m.xy[0, 0]) + rank for rank in ranks)
         return mean_correlation(matmul(white_x.T, matmul(m.xy, white_y)), rank_x, rank_y, self.summary)
 
+    def reordered(self, state: Subspace, order: Orders, /) -> Subspace:
+        """Reorder the rows of the basis."""
+        return state._replace(basis=state.basis[order])
+
+    def chance(self, a: Subspace, b: Subspace, /) -> float | None:
+        """max(rank x, rank y) / (n − 1) for the mean of squares; not known for the mean."""
+        if self.summary == "mean":
+            return None
+        energies = float(np.sum(a.basis * a.basis)) * float(np.sum(b.basis * b.basis))  # ranks, but for a ridge
+        return energies / (a.basis.shape[0] - 1) / min(float(a.rank), float(b.rank))
+
+    def held_out(self, x: Floats, y: Floats, x_test: Floats, y_test: Floats, /) -> float:
+        """Mean correlation of the test samples along canonical directions of the others; squares keep their sign."""
+        maps: list[Floats] = []
+        bases: list[Floats] = []
+        for each in (x, y):
+            moved = centred(each)
+            u, s, vh = np.linalg.svd(moved, full_matrices=False)
+            kept = s > max(moved.shape) * np.finfo(s.dtype).eps * s[0]
+            root = np.sqrt(s[kept] ** 2 + self.reg * s[0] ** 2)
+            maps.append(vh[kept].T / root)
+            bases.append(u[:, kept] * (s[kept] / root))
+        left, _, right = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
+        a, b = (
+            centred(test) @ one @ turn for test, one, turn in zip((x_test, y_test), maps, (left, right.T), strict=True)
+        )
+        norms = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
+        found = (a * b).sum(axis=0) / np.where(norms > 0, norms, 1.0)
+        return float(np.mean(found if self.summary == "mean" else found * np.abs(found)))
+
     def degenerate(self, state: Subspace, /) -> str | None:
         """No feature varies, or features span everything."""
         rank, n = int(state.rank), state.basis.shape[0]
@@ -142,7 +175,7 @@ def mean_correlation(cross: Array, rank_x: Array, rank_y: Array, summary: Summar
         total = xp.sum(roots * roots)
     else:
         total = xp.sum(cross * cross)
-    return total / xp.minimum(rank_x, rank_y)
+    return within_one(total / xp.minimum(rank_x, rank_y))
 
 
 _DAMPED = frozenset({Invariance.TRANSLATION, Invariance.ORTHOGONAL, Invariance.ISOTROPIC_SCALING})

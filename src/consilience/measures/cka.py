@@ -6,9 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks
+import numpy as np
+
+from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, within_one
+from consilience._resampling import Floats, Orders
 from consilience.errors import ConsilienceError
-from consilience.measures._kernels import Kernel, KernelProfile, centred_gram_rows, kernel_profile, squared_products
+from consilience.measures._kernels import (
+    Kernel,
+    KernelProfile,
+    centred_gram_rows,
+    check_bandwidth,
+    kernel_profile,
+    squared_products,
+)
+from consilience.measures._resampled import Centred, inner_left_out, inner_permuted, own_features_left_out
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["CKA", "CKAState", "Estimator"]
@@ -16,6 +27,7 @@ __all__ = ["CKA", "CKAState", "Estimator"]
 Estimator: TypeAlias = Literal["debiased", "biased", "lange", "depcols"]
 
 _CACHED_ROWS = 1024  # up to here a Gram matrix (8 MiB) is kept with the representation
+_MOSTLY_CHANCE = 0.5  # from here on, a biased score that chance alone would reach on average is said to be one
 _STACKED_BYTES = 2**28  # largest matrix of all features against all features
 
 
@@ -47,16 +59,17 @@ class CKA(Measure):
     kernel : {"linear", "rbf", "laplace"}
         xᵀx', exp(−‖x−x'‖²/2σ²) or exp(−‖x−x'‖/σ).
     bandwidth : float
-        σ as a multiple of the median distance between rows i < j of that representation, so that the scale of the
-        features does not matter. Above 4096 rows the median is found to rounding by counting, and gradients take
-        it as a constant. Not used by the linear kernel.
+        σ as a multiple, from 1e-6 to 1e6, of the median distance between rows i < j of that representation, so that
+        the scale of the features does not matter. Above 4096 rows the lower median is found to rounding by counting,
+        and gradients take it as a constant. Not used by the linear kernel.
     estimator : {"debiased", "biased", "lange", "depcols"}
         debiased
             c₁ = n/(n−2), c₂ = 1/((n−1)(n−2)): ⟨K, L⟩ is n(n−3) times the unbiased estimate of HSIC (Song et al.
             2012), the inner product of U-centred matrices (Székely & Rizzo 2014). Independent representations give
             0 on average, whatever their width. In [−1, 1].
         biased
-            c₁ = c₂ = 0: close to 1 for unrelated representations with more features than samples. In [0, 1].
+            c₁ = c₂ = 0: close to 1 for unrelated representations with more features than samples, which is flagged
+            where reordered rows would score 0.5 or more on average. In [0, 1].
         lange
             c₁ = 1, c₂ = 0: off-diagonal entries of the centred matrices only (Lange et al. 2023). In [−1, 1].
         depcols
@@ -125,8 +138,7 @@ class CKA(Measure):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.bandwidth < float("inf"):
-            raise ConsilienceError(f"bandwidth of cka is {self.bandwidth}; it must be positive and finite.")
+        check_bandwidth(self.bandwidth, self.name)
         if self.estimator == "depcols" and self.kernel != "linear":
             raise ConsilienceError(
                 f"cka with estimator 'depcols' treats features one by one, which kernel {self.kernel!r} cannot: "
@@ -135,8 +147,8 @@ class CKA(Measure):
 
     @property
     def min_samples(self) -> int:
-        """Two, or four where the estimate divides by n − 3."""
-        return 2 if self.estimator == "biased" else 4
+        """Three, as two samples always have biased scores of 1, or four where the estimate divides by n − 3."""
+        return 3 if self.estimator == "biased" else 4
 
     def self_score(self, n: int) -> float | None:
         """One, except that ``depcols`` depends on the features."""
@@ -162,13 +174,13 @@ class CKA(Measure):
     def compare(self, a: CKAState, b: CKAState, /) -> Array:
         """⟨K, L⟩ over the geometric mean of ⟨K, K⟩ and ⟨L, L⟩."""
         xp = namespace(a.x)
-        return self.inner(a, b) / (xp.sqrt(a.norm) * xp.sqrt(b.norm))
+        return self._within_bounds(self.inner(a, b) / (xp.sqrt(a.norm) * xp.sqrt(b.norm)))
 
     def compare_all(self, states: Sequence[CKAState], /) -> Array:
         """All inner products, over the geometric means of those with themselves."""
         xp = namespace(states[0].x)
         root = xp.sqrt(xp.stack([state.norm for state in states]))
-        return self.inner_all(states) / (root[:, None] * root[None, :])
+        return self._within_bounds(self.inner_all(states) / (root[:, None] * root[None, :]))
 
     def inner(self, a: CKAState, b: CKAState) -> Array:
         """⟨K, L⟩ of the class docstring, a 0-d array."""
@@ -220,6 +232,51 @@ class CKA(Measure):
         """Only the linear kernel has features to accumulate."""
         return self.kernel == "linear" and self.estimator != "depcols"
 
+    def permuted(self, a: CKAState, b: CKAState, orders: Orders, /) -> Floats:
+        """The norms do not change with the order of rows."""
+        return self.inner_permuted(a, b, orders) / np.sqrt(a.norm) / np.sqrt(b.norm)
+
+    def chance(self, a: CKAState, b: CKAState, /) -> float:
+        """tr K tr L / (n − 1) over the norms if biased, zero if debiased."""
+        return self.inner_by_chance(a, b) / float(np.sqrt(a.norm) * np.sqrt(b.norm))
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats:
+        """Leave rows out of the inner products; the bandwidth stays."""
+        a, b = (self.prepare(each) for each in (x, y))
+        norms = self._norm_without_each(a), self._norm_without_each(b)
+        with np.errstate(invalid="ignore"):  # estimates of norms may be negative: there is no score then
+            return self.inner_without_each(a, b) / np.sqrt(norms[0]) / np.sqrt(norms[1])
+
+    def inner_permuted(self, a: CKAState, b: CKAState, orders: Orders) -> Floats:
+        """⟨K, L⟩ with the rows of `b` in each of `orders` (P, n): (P,)."""
+        return inner_permuted(self._centred(a), self._centred(b), orders, self._corrections(a.x.shape[0]))
+
+    def inner_by_chance(self, a: CKAState, b: CKAState) -> float:
+        """Mean of ⟨K, L⟩ over all orders of the rows of `b`."""
+        n = a.x.shape[0]
+        c1, c2 = self._corrections(n)
+        rest = 0.0 if self.estimator in ("debiased", "depcols") else 1 / (n - 1) - c1 / n + c2
+        return float(np.sum(a.diagonal) * np.sum(b.diagonal)) * rest
+
+    def inner_without_each(self, a: CKAState, b: CKAState) -> Floats:
+        """⟨K, L⟩ with each row left out, (n,)."""
+        return inner_left_out(self._centred(a), self._centred(b), self._corrections)
+
+    def _norm_without_each(self, state: CKAState) -> Floats:
+        norm = self.inner_without_each(state, state)
+        if self.estimator != "depcols":
+            return norm
+        d = state.x.shape[1]
+        return d / (d - 1) * (norm - own_features_left_out(state.x, self._corrections))
+
+    def _centred(self, state: CKAState) -> Centred:
+        def rows(start: int, stop: int) -> Floats:
+            if state.gram is not None:
+                return state.gram[start:stop]
+            return centred_gram_rows(state.x, self.kernel, state.profile, start, stop)
+
+        return Centred(state.x if state.profile is None else None, rows, state.diagonal)
+
     def degenerate(self, state: CKAState, /) -> str | None:
         """No feature varies, the bandwidth is zero, or nothing is left after the correction."""
         if not bool(namespace(state.x).any(state.x != 0)):
@@ -231,6 +288,24 @@ class CKA(Measure):
                 return "the features have nothing in common with each other (estimator depcols needs two that do)"
             return f"the {self.estimator} inner product with itself is zero to rounding"
         return None
+
+    def caveat(self, a: CKAState, b: CKAState, /) -> str | None:
+        """Biased scores of representations that fill the space of samples are large whatever the data."""
+        if self.estimator != "biased":
+            return None
+        xp = namespace(a.x)
+        traces = xp.sum(a.diagonal) * xp.sum(b.diagonal)
+        chance = float(traces / (xp.sqrt(a.norm) * xp.sqrt(b.norm))) / (a.x.shape[0] - 1)
+        if chance < _MOSTLY_CHANCE:
+            return None
+        return (
+            f"with its rows in random order this pair would have a score of {chance:.2f} on average, as it varies in "
+            f"about as many directions as {a.x.shape[0]} samples can; use more samples, or estimator 'debiased'"
+        )
+
+    def _within_bounds(self, scores: Array) -> Array:
+        """By Cauchy and Schwarz, as inner products of (U-)centred matrices, but for the norms of ``depcols``."""
+        return scores if self.estimator == "depcols" else within_one(scores)
 
     def _corrections(self, n: int) -> tuple[float, float]:
         """c₁ and c₂ of the class docstring."""

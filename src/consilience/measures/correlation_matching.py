@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, matmul, namespace, on_host, stop_gradient
+import numpy as np
+
+from consilience._array import Array, centred, matmul, namespace, on_host, stop_gradient, within_one
 from consilience.measures._transport import assignment
 from consilience.registry import Family, Invariance, Kind, Measure, register
 
-__all__ = ["CorrelationMatching", "CorrelationState", "Matching", "unit_columns"]
+__all__ = ["CorrelationMatching", "CorrelationState", "Matching", "unit_columns", "varying"]
 
 Matching: TypeAlias = Literal["hard", "soft"]
+Matrix: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
 class CorrelationState(NamedTuple):
@@ -32,7 +35,8 @@ class CorrelationMatching(Measure):
 
     A correlation in [−1, 1]; 1 if the features agree one by one up to order, offset and positive factors. It looks at
     single features: a rotation of them changes it. Features without a counterpart in a narrower representation are
-    left out by `hard`; a feature that is constant has correlation 0 with every other.
+    left out by `hard`. Features that are constant, such as dead units, have no correlation: they are left out of both
+    sides, and p and q count the others.
 
     Parameters
     ----------
@@ -85,14 +89,40 @@ class CorrelationMatching(Measure):
         xp = namespace(a.x)
         correlations = matmul(a.x.T, b.x)  # (p, q)
         p, q = correlations.shape
+        live_x, live_y = varying(a.x), varying(b.x)
+        count_x, count_y = _count(live_x), _count(live_y)
+        both = live_x[:, None] * live_y[None, :]
+        # below every correlation: no best is found among constant features
+        correlations = xp.where(both > 0, correlations, xp.full_like(correlations, -2.0))
         if self.matching == "soft":
-            return (xp.mean(xp.max(correlations, axis=1)) + xp.mean(xp.max(correlations, axis=0))) / 2
-        matched = on_host(assignment, correlations, shape=(p, q), like=correlations)
-        return xp.sum(matched * correlations) / min(p, q)
+            best_x, best_y = xp.max(correlations, axis=1), xp.max(correlations, axis=0)
+            return within_one((xp.sum(live_x * best_x) / count_x + xp.sum(live_y * best_y) / count_y) / 2)
+        matched = both * on_host(_assignment, correlations, live_x, live_y, shape=(p, q), like=correlations)
+        return within_one(xp.sum(matched * correlations) / xp.minimum(count_x, count_y))
 
     def degenerate(self, state: CorrelationState, /) -> str | None:
         """No feature varies."""
         return None if bool(namespace(state.x).any(state.x != 0)) else "every feature is constant"
+
+
+def varying(x: Array) -> Array:
+    """One for each column of `x` (n, d) that is not zero, and zero for the others, (d,)."""
+    xp = namespace(x)
+    return xp.astype(xp.any(x != 0, axis=0), x.dtype)
+
+
+def _count(live: Array) -> Array:
+    """How many columns vary, one at least: where there are none the score is reported as NaN, not divided by zero."""
+    xp = namespace(live)
+    return xp.maximum(xp.sum(live), xp.ones_like(live[0]))
+
+
+def _assignment(gain: Matrix, live_x: Matrix, live_y: Matrix) -> Matrix:
+    """`assignment` of the features that vary; zero for the others."""
+    plan = np.zeros(gain.shape)
+    inside = np.ix_(live_x > 0, live_y > 0)
+    plan[inside] = assignment(gain[inside])
+    return plan
 
 
 def unit_columns(x: Array) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from consilience._array import Array, arange, namespace
+from consilience._resampling import Floats
 from consilience.measures._neighbour_lists import ListState, NeighbourLists, list_blocks
 from consilience.registry import register
 
@@ -58,6 +60,10 @@ class CycleKNN(NeighbourLists):
 
     k: int = 3
 
+    def overlap_by_chance(self, n: int) -> float:
+        """One way back of k² is enough."""
+        return 1 - math.exp(-self.k * self.k / n)
+
     def self_score(self, n: int) -> float | None:
         """Depends on how many neighbours are mutual."""
         del n
@@ -66,6 +72,14 @@ class CycleKNN(NeighbourLists):
         """Whether each sample is in lists `a` (m, k · k) of its neighbours; `b` (m, 1) are the samples."""
         xp = namespace(like)
         return xp.astype(xp.any(a == b, axis=1), like.dtype)
+
+    def without_each(self, x: Floats, y: Floats, /) -> None:
+        """No shortcut: a sample is also on the way between others."""
+        del x, y
+
+    def of_each_sample(self, x: Floats, y: Floats, /) -> None:
+        """Not offered, as leaving out rows is not."""
+        del x, y
 
     def compare(self, a: ListState, b: ListState, /) -> Array:
         """Share of samples that are found again."""

@@ -79,8 +79,8 @@ class ParticipationRatio(Descriptor):
 
     @property
     def min_samples(self) -> int:
-        """Two, or four where the estimate divides by n − 3."""
-        return 2 if self.estimator == "biased" else 4
+        """Three, as two samples always have the same score, or four where the estimate divides by n − 3."""
+        return 3 if self.estimator == "biased" else 4
 
     def describe(self, x: Array, /) -> Array:
         """(tr C)² over tr C²; NaN if either estimate is not positive."""
@@ -168,8 +168,9 @@ class Concentricity(Descriptor):
 
         concentricity = 1/n Σᵢ xᵢ·m / (‖xᵢ‖ ‖m‖)
 
-    Without unit, in (0, 1]; near 1 if all samples point the same way (anisotropy). A row of zeros has cosine 0. As a
-    measure of two representations, x (n, p) and y (n, q), the absolute difference.
+    Without unit, in [−1, 1]; near 1 if all samples point the same way (anisotropy), below 0 only where few long samples
+    outweigh most others in the mean. A row of zeros has cosine 0. As a measure of two representations, x (n, p) and
+    y (n, q), the absolute difference.
 
     Notes
     -----

@@ -104,7 +104,7 @@ class Disagreement(Measure):
 
     def prepare_with_targets(self, x: Array, targets: Array, /) -> Predictions | Outcomes:
         """Decide on a class for every sample and compare it to the true one."""
-        return self.prepare(x) if self.form == "plain" else outcomes(x, targets)
+        return self.prepare(x) if self.form == "plain" else outcomes(self.label, x, targets)
 
     def compare(self, a: Predictions | Outcomes, b: Predictions | Outcomes, /) -> Array:
         """Count the samples that are given different classes."""

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, with_own
+import numpy as np
+
+from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, with_own, within_one
+from consilience._resampling import Floats, Orders
 from consilience.measures._rdm import euclidean_form, finished, rows_of
+from consilience.measures._resampled import Centred, inner_left_out, matrix_permuted, whole_matrix
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["DistanceCorrelation", "DistanceEstimator", "DistanceState"]
@@ -94,8 +98,8 @@ class DistanceCorrelation(Measure):
 
     @property
     def min_samples(self) -> int:
-        """Two, or four where the estimate divides by n − 3."""
-        return 2 if self.estimator == "biased" else 4
+        """Three, as two samples always have the same score, or four where the estimate divides by n − 3."""
+        return 3 if self.estimator == "biased" else 4
 
     def prepare(self, x: Array, /) -> DistanceState:
         """Sums of the rows of distances, and the inner product of the centred distances with themselves."""
@@ -127,11 +131,40 @@ class DistanceCorrelation(Measure):
         """Each block of rows is computed once for all pairs."""
         xp = namespace(states[0].x)
         root = xp.sqrt(xp.stack([_or_one(state.norm) for state in states]))
-        squared = self._inner(states) / (root[:, None] * root[None, :])
+        squared = within_one(self._inner(states) / (root[:, None] * root[None, :]))
         if self.estimator == "bias_corrected":
             return squared
         positive = squared > 0  # as it is but for rounding
         return xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), 0 * squared)
+
+    def permuted(self, a: DistanceState, b: DistanceState, orders: Orders, /) -> Floats:
+        """Inner products of centred distances, with rows and columns of those of `b` reordered."""
+        n = a.offsets.size
+        first, second = (whole_matrix(self._centred(each).rows, n) for each in (a, b))
+        return self._in_form(matrix_permuted(first, second, orders), a.norm, b.norm)
+
+    def chance(self, a: DistanceState, b: DistanceState, /) -> float | None:
+        """Zero if corrected; of the root it is not known."""
+        del a, b
+        return 0.0 if self.estimator == "bias_corrected" else None
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats:
+        """Centred distances of the others follow from those of all."""
+        biased = type(self)("biased")  # its centred distances have rows that sum to zero
+        a, b = (biased._centred(biased.prepare(each)) for each in (x, y))
+        products = [inner_left_out(*pair, self._corrections) for pair in ((a, b), (a, a), (b, b))]
+        return self._in_form(*products)
+
+    def _in_form(self, inner: Floats, norm_a: Floats, norm_b: Floats) -> Floats:
+        squared = inner / np.sqrt(norm_a) / np.sqrt(norm_b)
+        return squared if self.estimator == "bias_corrected" else np.sqrt(np.maximum(squared, 0.0))
+
+    def _corrections(self, n: int) -> tuple[float, float]:
+        """What takes products of centred to those of U-centred distances."""
+        return (0.0, 0.0) if self.estimator == "biased" else (n / (n - 2), 1 / ((n - 1) * (n - 2)))
+
+    def _centred(self, state: DistanceState) -> Centred:
+        return Centred(None, lambda start, stop: self._rows(state, start, stop), state.shift - 2 * state.offsets)
 
     def degenerate(self, state: DistanceState, /) -> str | None:
         """No feature varies, or distances are all equal and U-centring leaves nothing."""

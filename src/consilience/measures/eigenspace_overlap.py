@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consilience._array import Array, centred, epsilon, matmul, namespace, unit_scaled
+from consilience._array import Array, centred, epsilon, matmul, namespace, unit_scaled, within_one
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["EigenspaceOverlap", "SpanState"]
@@ -83,7 +83,7 @@ class EigenspaceOverlap(Measure):
         """Squared cosines, summed, over the larger rank."""
         xp = namespace(a.basis)
         cosines = matmul(a.basis.T, b.basis)
-        return xp.sum(cosines * cosines) / xp.maximum(a.rank, b.rank)
+        return within_one(xp.sum(cosines * cosines) / xp.maximum(a.rank, b.rank))
 
     def degenerate(self, state: SpanState, /) -> str | None:
         """Nothing spans a space."""

@@ -66,6 +66,11 @@ class ENSD(Measure):
     differentiable = True
     invariances = frozenset({Invariance.TRANSLATION, Invariance.ISOTROPIC_SCALING, Invariance.ORTHOGONAL})
 
+    @property
+    def min_samples(self) -> int:
+        """Three: two samples vary in one direction, and the score is the same whatever the data."""
+        return 3
+
     def self_score(self, n: int) -> float | None:
         """None: it is the participation ratio of the representation."""
         del n

@@ -119,6 +119,15 @@ class GeometryScore(Measure):
         """All samples coincide."""
         return None if bool(state.varies) else "every feature is constant"
 
+    def caveat(self, a: LifetimeState, b: LifetimeState, /) -> str | None:
+        """Neither cloud has holes that stay."""
+        if min(float(a.times[0]), float(b.times[0])) <= 0.5:
+            return None
+        return (
+            "neither representation shows a loop on most scales: the score is near zero for all clouds without holes, "
+            "however else they differ"
+        )
+
     def _living_times(self, x: Floats) -> Floats:
         n = x.shape[0]
         x = x.astype(np.float64)

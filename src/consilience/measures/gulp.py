@@ -93,6 +93,11 @@ class GULP(Measure):
         if not 0 <= self.penalty < float("inf"):
             raise ConsilienceError(f"penalty of gulp is {self.penalty}; it must be zero or positive, and finite.")
 
+    @property
+    def min_samples(self) -> int:
+        """Three: two samples vary in one direction, and the score is the same whatever the data."""
+        return 3
+
     def prepare(self, x: Array, /) -> GULPState:
         """Left singular vectors, weighted."""
         xp = namespace(x)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from consilience._array import Array, centred, namespace, stop_gradient
-from consilience.errors import ConsilienceError
-from consilience.measures._kernels import Kernel
+from consilience._resampling import Floats, Orders
+from consilience.measures._kernels import Kernel, check_bandwidth
 from consilience.measures.cka import CKA, CKAState
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
@@ -46,8 +46,8 @@ class HSIC(Measure):
     kernel : {"linear", "rbf", "laplace"}
         xᵀx', exp(−‖x−x'‖²/2σ²) or exp(−‖x−x'‖/σ).
     bandwidth : float
-        σ as a multiple of the median distance between rows i < j of that representation. Not used by the linear
-        kernel.
+        σ as a multiple, from 1e-6 to 1e6, of the median distance between rows i < j of that representation. Not used
+        by the linear kernel.
     estimator : {"unbiased", "biased"}
         The U-statistic of Song et al. (2012) or the V-statistic of Gretton et al. (2005).
 
@@ -94,8 +94,7 @@ class HSIC(Measure):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.bandwidth < float("inf"):
-            raise ConsilienceError(f"bandwidth of hsic is {self.bandwidth}; it must be positive and finite.")
+        check_bandwidth(self.bandwidth, self.name)
 
     @property
     def min_samples(self) -> int:
@@ -138,6 +137,22 @@ class HSIC(Measure):
     def streams(self) -> bool:
         """Only the linear kernel has features to accumulate."""
         return self.kernel == "linear"
+
+    def permuted(self, a: HSICState, b: HSICState, orders: Orders, /) -> Floats:
+        """Inner products with reordered rows."""
+        found = self._alignment.inner_permuted(a.products, b.products, orders)
+        return found / self._count(a.products.x.shape[0]) * float(a.unit * b.unit)
+
+    def chance(self, a: HSICState, b: HSICState, /) -> float:
+        """Zero if unbiased."""
+        found = self._alignment.inner_by_chance(a.products, b.products)
+        return found / self._count(a.products.x.shape[0]) * float(a.unit * b.unit)
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats:
+        """Leave rows out of the inner products; the bandwidth stays."""
+        a, b = (self.prepare(each) for each in (x, y))
+        found = self._alignment.inner_without_each(a.products, b.products)
+        return found / self._count(x.shape[0] - 1) * float(a.unit * b.unit)
 
     def degenerate(self, state: HSICState, /) -> str | None:
         """No feature varies, or the bandwidth is zero. An estimate of zero is a score."""

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, namespace, row_blocks
+import numpy as np
+
+from consilience._array import Array, check_memory, namespace, row_blocks
+from consilience._resampling import Floats, Orders
 from consilience.measures._nearness import Metric, Points, key_rows, neighbours, points, ranks, with_keys
-from consilience.measures._neighbour_lists import check_k, list_invariances
+from consilience.measures._neighbour_lists import check_k, list_invariances, spread, why_no_neighbours
 from consilience.registry import Family, Kind, Measure, per_instance, register
 
 __all__ = ["ImbalanceState", "InformationImbalance", "Summary"]
@@ -23,7 +26,7 @@ class ImbalanceState(NamedTuple):
     """Samples ready for distances."""
 
     points: Points
-    varies: Array  # 0-d boolean
+    spread: Array  # 0-d: how far the samples are from giving neighbours no meaning
 
 
 @register
@@ -103,7 +106,8 @@ class InformationImbalance(Measure):
 
     def prepare(self, x: Array, /) -> ImbalanceState:
         """Make ready for distances."""
-        return ImbalanceState(points(x, self.metric), namespace(x).any(centred(x) != 0))
+        near = points(x, self.metric)
+        return ImbalanceState(near, spread(near))
 
     def compare(self, a: ImbalanceState, b: ImbalanceState, /) -> Array:
         """Mean rank in `b` of the neighbours in `a`, and the reverse for the mean of both."""
@@ -122,15 +126,88 @@ class InformationImbalance(Measure):
         directed = self._scaled(xp.stack(columns, axis=1), states[0])
         return directed if self.summary == "directed" else (directed + directed.T) / 2
 
+    def permuted(self, a: ImbalanceState, b: ImbalanceState, orders: Orders, /) -> Floats:
+        """Read the ranks of reordered neighbours from the ranks of all samples."""
+        found = self._permuted(a.points, b.points, orders)
+        if self.summary == "mean":
+            back = np.empty_like(orders)  # reordering b is putting a into the inverse order
+            np.put_along_axis(back, orders, np.arange(orders.shape[1])[None, :], axis=1)
+            found = (found + self._permuted(b.points, a.points, back)) / 2
+        return self._scaled(found, a)
+
+    def chance(self, a: ImbalanceState, b: ImbalanceState, /) -> float:
+        """One: all ranks are as likely."""
+        del a, b
+        return 1.0
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats:
+        """Neighbours go on to the next, and ranks lose the sample left out, where it was nearer."""
+        a, b = (points(each, self.metric) for each in (x, y))
+        found = self._without_each(a, b)
+        if self.summary == "mean":
+            found = (found + self._without_each(b, a)) / 2
+        n = x.shape[0] - 1
+        smallest = (self.k + 1) / n
+        imbalance = found * 2 / n
+        return (imbalance - smallest) / (1 - smallest) if self.normalized else imbalance
+
+    def of_each_sample(self, x: Floats, y: Floats, /) -> Floats:
+        """Mean rank of the neighbours of each sample, in the units of the score."""
+        a, b = (points(each, self.metric) for each in (x, y))
+        found = self._ranks(a, b)
+        if self.summary == "mean":
+            found = (found + self._ranks(b, a)) / 2
+        return self._scaled(found, self.prepare(x))
+
+    def _ranks(self, near: Points, target: Points) -> Floats:
+        lists = neighbours(near, self.k)
+        blocks = [ranks(target, key_rows(target, s, e), s, lists[s:e]) for s, e in row_blocks(target.right)]
+        return np.concatenate(blocks).mean(axis=1)
+
+    def _permuted(self, near: Points, target: Points, orders: Orders) -> Floats:
+        """Mean ranks of neighbours in `near` among reordered samples of `target`, (P,)."""
+        lists, table = neighbours(near, self.k), _rank_table(target)
+        return np.asarray([table[order[:, None], order[lists]].mean() for order in orders])
+
+    def _without_each(self, near: Points, target: Points) -> Floats:
+        """Mean ranks with each sample left out, (n,)."""
+        lists, table = neighbours(near, self.k + 1), _rank_table(target)  # (n, k + 1), (n, n)
+        n, k = table.shape[0], self.k
+        found = np.take_along_axis(table, lists, axis=1)  # (n, k + 1)
+        next_one = found[:, k]
+        own = found[:, :k].sum(axis=1)
+        total = np.full(n, float(own.sum())) - own
+        for j in range(k):
+            # what is nearer than the j-th neighbour takes one from its rank; a sample is not among its own
+            nearer = table < found[:, j, None]
+            np.fill_diagonal(nearer, False)
+            total -= nearer.sum(axis=0)
+            gone = lists[:, j]
+            # the j-th neighbour leaves, with all that was taken from it, and the next one comes
+            total += np.bincount(gone, next_one - found[:, j] - (found[:, j] < next_one), minlength=n)
+        return total / ((n - 1) * k)
+
     def degenerate(self, state: ImbalanceState, /) -> str | None:
-        """All samples coincide."""
-        return None if bool(state.varies) else "every feature is constant"
+        """All samples coincide, or lie on one line through the origin and cosines are all ±1."""
+        return why_no_neighbours(state.spread, self.metric)
 
     def _scaled(self, mean_ranks: Array, state: ImbalanceState) -> Array:
         n = state.points.reach.shape[0]
         smallest = (self.k + 1) / n
         imbalance = mean_ranks * 2 / n
         return (imbalance - smallest) / (1 - smallest) if self.normalized else imbalance
+
+
+def _rank_table(p: Points) -> Orders:
+    """Ranks, from 1, of all samples (columns) by nearness to each (rows), (n, n); of the sample itself the last."""
+    n = p.right.shape[0]
+    check_memory(8 * 2 * n * n, f"the ranks of {n} samples about each other")
+    everyone = np.tile(np.arange(n), (n, 1))
+    np.fill_diagonal(everyone, (np.arange(n) + 1) % n)  # any other: a sample has no rank about itself
+    blocks = [ranks(p, key_rows(p, start, stop), start, everyone[start:stop]) for start, stop in row_blocks(p.right)]
+    table = np.concatenate(blocks)
+    np.fill_diagonal(table, n)
+    return table
 
 
 def _mean_ranks(lists: Sequence[Array], target: Points) -> Array:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from consilience._array import Array, arange, epsilon, is_traced, namespace, on_host, row_blocks
+from consilience._array import Array, arange, epsilon, is_traced, namespace, on_host, power_of_two, row_blocks
 from consilience.errors import ConsilienceError
 from consilience.measures._nearness import direct_keys, neighbours, points
 from consilience.registry import Descriptor, Invariance, register
@@ -106,31 +106,45 @@ class IntrinsicDimension(Descriptor):
         return self.n2 + 2
 
     def describe(self, x: Array, /) -> Array:
-        """Estimate from the logarithms of the ratios; NaN if there are too few samples, or no ratio above one."""
+        """Estimate from the logarithms of the ratios; NaN of too few samples, infinite if no ratio is above one."""
         if is_traced(x):  # how many samples are copies decides the shapes of all that follows
-            return on_host(lambda values: self.describe(np.asarray(values, dtype=np.float64)), x, shape=(), like=x)
+            return on_host(self._described, x, shape=(), like=x)
         xp = namespace(x)
         log_mu = self._log_ratios(x)
-        if log_mu is None or not bool(xp.max(log_mu) > 0):
+        if log_mu is None:
             return xp.asarray(float("nan"), dtype=x.dtype)
+        used = _kept(log_mu, self.discard) if self.estimator == "two_nn" else log_mu
+        if not bool(xp.max(used) > 0):  # no finite dimension; `degenerate` tells it from too few samples
+            return xp.asarray(float("inf"), dtype=x.dtype)
         if self.estimator == "two_nn":
-            return _fitted(log_mu, self.discard)
+            return _fitted(used, log_mu.shape[0])
         if self.estimator == "two_nn_ml":
             return (log_mu.shape[0] - 1) / xp.sum(log_mu)
         return _most_likely(log_mu, self.n1, self.n2)
 
     def degenerate(self, state: Array, /) -> str | None:
         """There is nothing to estimate from."""
-        if not bool(namespace(state).isnan(state)):
+        xp = namespace(state)
+        if bool(xp.isinf(state)):
+            return (
+                "the neighbours of every sample that counts are equally far, as on a grid, where ratios of distances "
+                "say nothing"
+            )
+        if not bool(xp.isnan(state)):
             return None
         return (
             f"fewer than {self.min_samples} samples are left when copies count once (all are alike, if every feature "
-            "is constant), or the neighbours of every sample are equally far"
+            "is constant)"
         )
+
+    def _described(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found = self.describe(np.asarray(x, dtype=np.float64))
+        return np.where(np.isinf(found), np.nan, found)
 
     def _log_ratios(self, x: Array) -> Array | None:
         """log μ of every sample, one of each group of copies; None if too few are left."""
         xp = namespace(x)
+        x = x / power_of_two(xp.max(xp.abs(x)))  # squares neither overflow nor vanish
         while x.shape[0] >= self.min_samples:
             lists, squared = _near(x, self.n2)
             size = xp.sum(x * x, axis=1)
@@ -149,17 +163,22 @@ def _near(x: Array, k: int) -> tuple[Array, Array]:
     near = points(x, "euclidean")
     lists = neighbours(near, k)
     index = arange(x.shape[0], like=x)
+    near = near._replace(original=x)  # distances in the units of x
     squared = [direct_keys(near, index[start:stop], lists[start:stop, :]) for start, stop in row_blocks(x)]
     return lists, xp.sort(xp.concat(squared), axis=1)
 
 
-def _fitted(log_mu: Array, discard: float) -> Array:
-    """Slope through the origin of −log(1 − i/n) against the i-th smallest of `log_mu` (n,)."""
-    xp = namespace(log_mu)
+def _kept(log_mu: Array, discard: float) -> Array:
+    """`log_mu` (n,) in increasing order, without the fraction `discard` of the largest."""
     n = log_mu.shape[0]
-    used = max(1, int(n * (1 - discard)))
-    place = xp.astype(arange(n, like=log_mu), log_mu.dtype)[:used] + 1
-    x, y = xp.sort(log_mu)[:used], -xp.log1p(-place / n)
+    return namespace(log_mu).sort(log_mu)[: max(1, int(n * (1 - discard)))]
+
+
+def _fitted(x: Array, n: int) -> Array:
+    """Slope through the origin of −log(1 − i/n) against `x`, the smallest of n values log μ in increasing order."""
+    xp = namespace(x)
+    place = xp.astype(arange(x.shape[0], like=x), x.dtype) + 1
+    y = -xp.log1p(-place / n)
     return xp.sum(x * y) / xp.sum(x * x)
 
 

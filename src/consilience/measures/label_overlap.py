@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consilience._array import Array, namespace
+from consilience._array import Array, is_traced, namespace
 from consilience.errors import ConsilienceError
 from consilience.measures._nearness import Metric, neighbours, points
 from consilience.measures._neighbour_lists import check_k, list_blocks, list_invariances, spread, why_no_neighbours
@@ -82,8 +82,13 @@ class LabelOverlap(Descriptor):
         raise ConsilienceError("label_overlap needs the true class of every sample: pass targets=.")
 
     def prepare_with_targets(self, x: Array, targets: Array, /) -> Array:
-        """Count the neighbours of the same class; NaN if neighbours mean nothing."""
+        """Count the neighbours of the same class; NaN if neighbours mean nothing, infinite if classes do not."""
         xp = namespace(x)
+        if not (is_traced(x) or is_traced(targets)):
+            ordered = xp.sort(targets)
+            repeated = ordered[1:] == ordered[:-1]
+            if bool(xp.all(repeated)) or not bool(xp.any(repeated)):
+                return xp.asarray(float("inf") if bool(repeated[0]) else -float("inf"), dtype=x.dtype)
         near = points(x, self.metric)
         lists = neighbours(near, self.k)
         n = x.shape[0]
@@ -97,7 +102,9 @@ class LabelOverlap(Descriptor):
         return xp.where(meaningful, same / (n * self.k), xp.asarray(float("nan"), dtype=x.dtype))
 
     def degenerate(self, state: Array, /) -> str | None:
-        """All samples coincide, or lie on one line through the origin and cosines are all ±1."""
+        """There are no classes to tell apart, or neighbours mean nothing as in `mutual_knn`."""
+        if bool(namespace(state).isinf(state)):
+            return "all targets are " + ("equal" if bool(state > 0) else "different") + ", whatever the neighbours are"
         if not bool(namespace(state).isnan(state)):
             return None
         return why_no_neighbours(namespace(state).zeros_like(state), self.metric)

@@ -12,6 +12,7 @@ from consilience.measures._predictions import (
     agreement,
     agreement_of_all,
     as_float,
+    check_decisions,
     check_labels,
     predictions,
 )
@@ -51,6 +52,7 @@ class _Multiplicity(Measure):
 
     def compare_set(self, states: Sequence[Predictions], /) -> Array:
         """Compare the competitors, all but the first, to the first."""
+        check_decisions(states)
         xp = namespace(states[0].classes)
         changed = xp.stack([state.classes != states[0].classes for state in states[1:]])  # (M − 1, n)
         return self.summary(changed, states[0].like)

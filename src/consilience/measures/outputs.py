@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from consilience._array import Array, centred, matmul, namespace
+from consilience._resampling import Floats, Orders
 from consilience.errors import ConsilienceError
 from consilience.registry import Family, Invariance, Kind, Measure, register
 
 __all__ = ["OutputCorrelation", "OutputState"]
+
+_HELD = 2**26  # bytes of products of all rows with all rows, from which reordered ones are read
 
 
 class OutputState(NamedTuple):
@@ -82,6 +87,31 @@ class OutputCorrelation(Measure):
         xp = namespace(states[0].x)
         flat = xp.stack([xp.reshape(state.x, (-1,)) for state in states])  # (M, n · p)
         return matmul(flat, flat.T)
+
+    def permuted(self, a: OutputState, b: OutputState, orders: Orders, /) -> Floats:
+        """Inner products with reordered outputs, as entries of xyᵀ."""
+        _check_widths((a, b))
+        rows = np.arange(a.x.shape[0])
+        products = a.x @ b.x.T if 8 * rows.size**2 <= _HELD else None
+        if products is not None:
+            return np.asarray([products[rows, order].sum() for order in orders])
+        return np.asarray([np.vdot(a.x, b.x[order]) for order in orders])
+
+    def chance(self, a: OutputState, b: OutputState, /) -> float:
+        """Zero."""
+        del a, b
+        return 0.0
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats:
+        """Products of sums less what one row adds to them, centred again."""
+        n = x.shape[0]
+        states = [self.prepare(each) for each in (x, y)]
+        _check_widths(states)
+        a, b = (state.x for state in states)
+        cross, left, right = (
+            float(np.vdot(u, v)) - n / (n - 1) * np.einsum("ij,ij->i", u, v) for u, v in ((a, b), (a, a), (b, b))
+        )
+        return cross / np.sqrt(left * right)
 
     def degenerate(self, state: OutputState, /) -> str | None:
         """No output varies."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from consilience._array import Array, epsilon, matmul, namespace
-from consilience.measures._rotation import ProcrustesState, rotated
+from consilience._array import Array, epsilon, matmul, namespace, within_one
+from consilience.measures._rotation import ProcrustesState, beyond_rotation, fills_samples, rotated
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, register
 
 __all__ = ["PLS", "Weighting"]
@@ -71,6 +71,11 @@ class PLS(Measure):
 
     weighting: Weighting = "covariance"
 
+    @property
+    def min_samples(self) -> int:
+        """Three: two samples vary in one direction, and the score is the same whatever the data."""
+        return 3
+
     def prepare(self, x: Array, /) -> ProcrustesState:
         """Centre, scale, rotate into at most n dimensions."""
         return rotated(x, unit=True)
@@ -98,6 +103,10 @@ class PLS(Measure):
         """No feature varies."""
         return None if bool(state.energy > 0) else "every feature is constant"
 
+    def caveat(self, a: ProcrustesState, b: ProcrustesState, /) -> str | None:
+        """With as many features as samples, rotations fit anything."""
+        return beyond_rotation(a.x.shape[0], fills_samples(a.x), fills_samples(b.x))
+
     def _average(self, s: Array, covariances: Array, variances: Array, size: int) -> Array:
         xp = namespace(s)
         used = (s > size * epsilon(s) * s[0]) & (variances > 0)
@@ -105,4 +114,4 @@ class PLS(Measure):
         correlations = xp.where(used, covariances / xp.sqrt(safe), xp.zeros_like(s))
         weights = xp.where(used, s if self.weighting == "covariance" else xp.ones_like(s), xp.zeros_like(s))
         total = xp.sum(weights)
-        return xp.sum(weights * correlations) / xp.where(total > 0, total, xp.ones_like(total))
+        return within_one(xp.sum(weights * correlations) / xp.where(total > 0, total, xp.ones_like(total)))

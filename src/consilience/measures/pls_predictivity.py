@@ -67,7 +67,8 @@ class PLSPredictivity(Measure):
     The variant is SIMPLS (de Jong 1993), which solves the stated maximisation. It is the same as PLS1 for a y of one
     column and as ordinary least squares once all components are used; in between, for several columns, the PLS2 of
     NIPALS (scikit-learn's ``PLSRegression``, Brain-Score's 25 components) deflates x instead of the covariance and
-    differs slightly. Features are centred and not standardised, as in Brain-Score; scores there are a median of Pearson
+    differs slightly. Streamed, directions in which x has less than about 1e-8 of its largest deviation are left out.
+    Features are centred and not standardised, as in Brain-Score; scores there are a median of Pearson
     correlations, not R². Each component needs the largest singular vector of a (p, q) matrix:
     O(cv · components · p min(p, q)) or a little more, besides O(n p (p + q)).
 
@@ -140,8 +141,12 @@ class PLSPredictivity(Measure):
         def fit(products: Array, data: Training) -> Coefficients:
             xp = namespace(products)
             values, vectors = xp.linalg.eigh(products)
-            root = xp.sqrt(xp.where(values > 0, values, xp.zeros_like(values)))
-            return self._fit(root[:, None] * vectors.T, data)
+            # smaller ones are rounding of the largest: a score that rests on them would be divided by their root
+            kept = values > 4 * products.shape[0] * epsilon(products) * xp.max(values)
+            root = xp.sqrt(xp.where(kept, values, xp.zeros_like(values)))
+            inside = vectors * xp.astype(kept, values.dtype)[None, :]
+            cross = matmul(inside, matmul(vectors.T, data.cross))
+            return self._fit(root[:, None] * vectors.T, data._replace(cross=cross))
 
         return moment_score(folds, fit)
 

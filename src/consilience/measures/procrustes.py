@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from consilience._array import Array, namespace
+from consilience._resampling import Orders
 from consilience.measures._rotation import (
     ProcrustesState,
     angle,
+    beyond_rotation,
+    fills_samples,
     rotated,
     squared_residual,
     squared_residual_of_moments,
@@ -45,7 +48,9 @@ class Procrustes(Measure):
     Notes
     -----
     θ is 2 arcsin(euclidean / 2), and for nearly equal representations the residual is computed after rotating one
-    onto the other: arccos would lose half of the digits. If p > n, features are first rotated into n dimensions.
+    onto the other: arccos would lose half of the digits. Where some rows are many times longer than the others, that
+    is done in principal axes (not under ``jax.jit``), so that the distance keeps the digits which its rows have. If
+    p > n, features are first rotated into n dimensions.
     O(n·p·q + min(p, q)²·max(p, q)). Streamed, only products of features are known and the residual is not: then
     distances below 1e-7 of the norms are lost in rounding.
 
@@ -93,6 +98,11 @@ class Procrustes(Measure):
 
     form: Form = "angular"
 
+    @property
+    def min_samples(self) -> int:
+        """Three where only shape counts: two samples vary in one direction and have all the same; else two."""
+        return 3 if self._unit else 2
+
     def prepare(self, x: Array, /) -> ProcrustesState:
         """Centre, scale to unit norm unless size counts, rotate into at most n dimensions."""
         return rotated(x, unit=self._unit)
@@ -106,9 +116,17 @@ class Procrustes(Measure):
         (m,) = folds
         return self._in_form(squared_residual_of_moments(m, unit=self._unit))
 
+    def reordered(self, state: ProcrustesState, order: Orders, /) -> ProcrustesState:
+        """Reorder the rows."""
+        return state._replace(x=state.x[order])
+
     def degenerate(self, state: ProcrustesState, /) -> str | None:
         """No feature varies: there is no shape to compare."""
         return None if bool(state.energy > 0) else "every feature is constant"
+
+    def caveat(self, a: ProcrustesState, b: ProcrustesState, /) -> str | None:
+        """With as many features as samples, rotations fit anything."""
+        return beyond_rotation(a.x.shape[0], fills_samples(a.x), fills_samples(b.x))
 
     @property
     def _unit(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from consilience._array import Array, arange, centred, matmul, namespace
+from consilience._resampling import Orders
 from consilience.measures._subspace import (
     column_space,
     fixed_correlations,
@@ -105,6 +106,10 @@ class PWCCA(Measure):
         rank_x, rank_y = (xp.zeros_like(m.xy[0, 0]) + rank for rank in ranks)
         cross = matmul(white_x.T, matmul(m.xy, white_y))
         return self._weighed(cross, rank_x, rank_y, matmul(white_x.T, m.xx), matmul(white_y.T, m.yy))
+
+    def reordered(self, state: ProjectionState, order: Orders, /) -> ProjectionState:
+        """Reorder the rows of the basis: loadings stay."""
+        return state._replace(basis=state.basis[order])
 
     def degenerate(self, state: ProjectionState, /) -> str | None:
         """No feature varies, or features span everything."""

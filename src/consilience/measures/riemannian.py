@@ -12,6 +12,9 @@ from consilience.registry import Family, Invariance, Kind, Measure, per_instance
 __all__ = ["Riemannian", "RiemannianState"]
 
 
+_LEAST_SHRINKAGE = 1e-10  # what is below is lost in the rounding of the eigenvalues
+
+
 class RiemannianState(NamedTuple):
     """A representation whose Gram matrix has the size that counts, and its mean eigenvalue."""
 
@@ -36,8 +39,8 @@ class Riemannian(Measure):
     Parameters
     ----------
     shrinkage : float
-        s, in [0, 1). Fewer features than samples leave eigenvalues at zero, from which all is infinitely far:
-        s > 0 puts them at s μ. The score depends on it.
+        s, in [0, 1), if not 0 at least 1e-10. Fewer features than samples leave eigenvalues at zero, from which all is
+        infinitely far: s > 0 puts them at s μ. The score depends on it.
     center : bool
         Whether columns are centred. Then matrices are compared in the n − 1 dimensions that centring leaves.
     normalize : bool
@@ -93,6 +96,16 @@ class Riemannian(Measure):
         super().__post_init__()
         if not 0 <= self.shrinkage < 1:
             raise ConsilienceError(f"shrinkage of riemannian is {self.shrinkage}; it must be in [0, 1).")
+        if 0 < self.shrinkage < _LEAST_SHRINKAGE:
+            raise ConsilienceError(
+                f"shrinkage of riemannian is {self.shrinkage}, which is lost in the rounding of eigenvalues: use 0 for "
+                f"representations that span all directions, or {_LEAST_SHRINKAGE} and above, say 0.1."
+            )
+
+    @property
+    def min_samples(self) -> int:
+        """Three, or two where scale counts: all pairs of samples are alike but for it."""
+        return 3 if self.center and self.normalize else 2
 
     def prepare(self, x: Array, /) -> RiemannianState:
         """Centre, rotate into at most n dimensions, divide by the root of the mean eigenvalue."""

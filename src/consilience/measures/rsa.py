@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from consilience._array import Array, is_traced, matmul, namespace, to_numpy
+from consilience._array import Array, is_traced, matmul, namespace, to_numpy, within_one
+from consilience._resampling import Floats, Orders
 from consilience.errors import ConsilienceError
 from consilience.measures._noise import Repeats, check_balanced, repeats_of
 from consilience.measures._rdm import CROSS_VALIDATED, Prior, Rdm, form_of
 from consilience.measures._rdm_compare import FLAWS, Comparison, distance, inner_products, summary, taus
+from consilience.measures._rdm_resampled import folded, left_out, of_pairs, rank_correlation_left_out, square
+from consilience.measures._resampled import matrix_permuted
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["RSA", "RSAState"]
@@ -58,7 +61,7 @@ class RSA(Measure):
         poisson_cv
             The same between conditions, rates and logarithms from different repeats, averaged over all folds.
         gaussian
-            1 − exp(−‖xᵢ − xⱼ‖² / 2v), v the total variance of the representation.
+            1 − exp(−‖xᵢ − xⱼ‖² / 2v), v the total variance of the representation, divided by n and not n − 1.
     comparison : {"spearman", "pearson", "cosine", "tau_a", "tau_b", "rho_a", "whitened_cosine", \
 "whitened_pearson", "euclidean"}
         spearman, rho_a
@@ -124,6 +127,7 @@ class RSA(Measure):
     bounds = per_instance(lambda self: _bounds(self))
     symmetric = True
     needs_targets = per_instance(lambda self: self.rdm in CROSS_VALIDATED)
+    rows_are_samples = per_instance(lambda self: self.rdm not in CROSS_VALIDATED)
     differentiable = per_instance(
         lambda self: self.comparison in _SMOOTH and self.rdm not in ("mahalanobis", *CROSS_VALIDATED)
     )
@@ -198,7 +202,7 @@ class RSA(Measure):
             return distance(a.vector, b.vector)
         if self.comparison in ("tau_a", "tau_b"):
             return taus((a.vector, b.vector), corrected=self.comparison == "tau_b")[0, 1]
-        return matmul(a.vector, b.vector)
+        return within_one(matmul(a.vector, b.vector))
 
     def compare_all(self, states: Sequence[RSAState], /) -> Array:
         """One product of all vectors."""
@@ -207,7 +211,42 @@ class RSA(Measure):
         vectors = [state.vector for state in states]
         if self.comparison in ("tau_a", "tau_b"):
             return taus(vectors, corrected=self.comparison == "tau_b")
-        return inner_products(vectors)
+        return within_one(inner_products(vectors))
+
+    def permuted(self, a: RSAState, b: RSAState, orders: Orders, /) -> Floats:
+        """Reorder rows and columns of the dissimilarities."""
+        if self.comparison in ("tau_a", "tau_b"):
+            other = square(b.vector)
+            some = (b._replace(vector=of_pairs(other, order)) for order in orders)
+            return np.asarray([float(self.compare(a, each)) for each in some])
+        whitened = self.comparison in ("whitened_cosine", "whitened_pearson")
+        first, second = (folded(each.vector, diagonal=whitened) for each in (a, b))
+        products = matrix_permuted(first, second, orders)
+        if self.comparison != "euclidean":
+            return products
+        return np.sqrt(np.maximum(a.vector @ a.vector + b.vector @ b.vector - 2 * products, 0.0))
+
+    def chance(self, a: RSAState, b: RSAState, /) -> float | None:
+        """Zero for correlations: every dissimilarity is as likely to stand anywhere."""
+        if self.comparison == "cosine":
+            return float(np.sum(a.vector) * np.sum(b.vector)) / a.vector.size
+        return 0.0 if self.comparison in ("spearman", "pearson", "rho_a", "tau_a", "tau_b") else None
+
+    def without_each(self, x: Floats, y: Floats, /) -> Floats | None:
+        """Leave out rows and columns, where the other dissimilarities do not depend on them."""
+        ranked = self.comparison == "spearman"
+        local = self.rdm in _OF_PAIRS or (self.rdm in ("cosine", "correlation") and not self.center)
+        if not (local or (ranked and self.rdm == "gaussian")):
+            return None
+        a, b = (self.prepare(each).vector for each in (x, y))
+        if ranked:
+            return rank_correlation_left_out(a, b) if x.shape[0] <= _RANKED_ROWS else None
+        if self.comparison not in ("pearson", "cosine", "euclidean"):
+            return None
+        cross, left, right = left_out(a, b, centre=self.comparison == "pearson")
+        if self.comparison == "euclidean":
+            return np.sqrt(np.maximum(left + right - 2 * cross, 0.0))
+        return cross / np.sqrt(left * right)
 
     def degenerate(self, state: RSAState, /) -> str | None:
         """Nothing varies, nothing is left to correlate, or the covariance of the noise cannot be inverted."""
@@ -252,3 +291,5 @@ def _invariances(measure: RSA) -> frozenset[Invariance]:
 
 
 _IN_UNITS = ("euclidean", "sqeuclidean")
+_RANKED_ROWS = 400  # above, ranking all pairs anew for each sample costs more than groups of samples do
+_OF_PAIRS = ("euclidean", "sqeuclidean", "poisson")  # these depend on the two samples alone

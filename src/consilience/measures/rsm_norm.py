@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, check_memory, matmul, namespace
+from consilience._array import Array, centred, check_memory, epsilon, matmul, namespace
 from consilience.measures._distances import squared_differences
 from consilience.measures._rdm import Form, direction_form, euclidean_form, finished, rows_of
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
@@ -21,7 +21,7 @@ class RSMState(NamedTuple):
     """What the rows of the matrix are made of, and whether any feature varies."""
 
     form: Form  # with entries "inner", only `left`, the features, counts
-    spread: Array  # 0-d, zero if every feature is constant
+    spread: Array  # 0-d, zero if every feature is constant or, for directions, if all rows have the same
 
 
 @register
@@ -95,7 +95,9 @@ class RSMNorm(Measure):
         x = moved if self.center else x
         if self.rdm == "inner":
             return RSMState(euclidean_form(x), spread)
-        return RSMState(direction_form(x, without_mean=self.rdm == "correlation"), spread)
+        form = direction_form(x, without_mean=self.rdm == "correlation")
+        apart = xp.max(xp.abs(centred(form.left)))
+        return RSMState(form, xp.where(apart > 64 * epsilon(x), spread, xp.zeros_like(spread)))
 
     def compare(self, a: RSMState, b: RSMState, /) -> Array:
         """Norm of one difference."""
@@ -116,8 +118,12 @@ class RSMNorm(Measure):
         return namespace(like).sqrt(squared_differences(self._rows, states, like))
 
     def degenerate(self, state: RSMState, /) -> str | None:
-        """No feature varies; uncentred inner products are a matrix even so."""
-        return None if self.defined_for_constants or bool(state.spread > 0) else "every feature is constant"
+        """No feature varies, or all directions are the same; uncentred inner products are a matrix even so."""
+        if self.defined_for_constants or bool(state.spread > 0):
+            return None
+        if self.rdm in ("correlation", "cosine"):
+            return "every feature is constant, or rows have one direction, or none, as with a single feature"
+        return "every feature is constant"
 
     def _rows(self, state: RSMState, start: int, stop: int) -> Array:
         form = state.form

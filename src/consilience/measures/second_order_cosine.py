@@ -82,6 +82,11 @@ class SecondOrderCosine(NeighbourLists):
                 "metric 'cosine', which has both."
             )
 
+    def overlap_by_chance(self, n: int) -> float:
+        """Zero: how long lists are does not set how alike profiles over them are."""
+        del n
+        return 0.0
+
     def prepare(self, x: Array, /) -> ListState:
         """Find the neighbours."""
         near = points(x, self.metric)

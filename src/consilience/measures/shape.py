@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consilience._array import Array, centred, matmul, namespace, stop_gradient
+from consilience._array import Array, centred, matmul, namespace, stop_gradient, within_one
+from consilience._resampling import Orders
 from consilience.errors import ConsilienceError
 from consilience.measures._nuclear import nuclear_norm
 from consilience.measures._rotation import (
     ProcrustesState,
     angle,
+    beyond_rotation,
     cross_cosine,
+    fills_samples,
     of_unit_norm,
     rotated,
     squared_residual,
@@ -74,13 +77,18 @@ class NBS(Measure):
     differentiable = True
     invariances = frozenset({Invariance.TRANSLATION, Invariance.ORTHOGONAL, Invariance.ISOTROPIC_SCALING})
 
+    @property
+    def min_samples(self) -> int:
+        """Three: two samples vary in one direction, and the score is the same whatever the data."""
+        return 3
+
     def prepare(self, x: Array, /) -> ProcrustesState:
         """Centre, scale to unit norm, rotate into at most n dimensions."""
         return rotated(x, unit=True)
 
     def compare(self, a: ProcrustesState, b: ProcrustesState, /) -> Array:
         """Nuclear norm of the products of features."""
-        return nuclear_norm(matmul(a.x.T, b.x))
+        return within_one(nuclear_norm(matmul(a.x.T, b.x)))
 
     def from_moments(self, *folds: Moments) -> Array:
         """The same from streamed products."""
@@ -88,9 +96,17 @@ class NBS(Measure):
         xp = namespace(m.xy)
         return cross_cosine(m.xy, *(xp.sum(xp.linalg.diagonal(each)) for each in (m.xx, m.yy)))
 
+    def reordered(self, state: ProcrustesState, order: Orders, /) -> ProcrustesState:
+        """Reorder the rows."""
+        return state._replace(x=state.x[order])
+
     def degenerate(self, state: ProcrustesState, /) -> str | None:
         """No feature varies."""
         return None if bool(state.energy > 0) else "every feature is constant"
+
+    def caveat(self, a: ProcrustesState, b: ProcrustesState, /) -> str | None:
+        """With as many features as samples, rotations fit anything."""
+        return beyond_rotation(a.x.shape[0], fills_samples(a.x), fills_samples(b.x))
 
 
 @register
@@ -114,7 +130,9 @@ class Bures(Measure):
     Notes
     -----
     Computed as the Procrustes residual: no root of an (n, n) matrix is taken, and nearly equal representations are
-    rotated onto each other, so that small distances keep their digits. O(n·p·q + min(p, q)²·max(p, q)). Streamed,
+    rotated onto each other, so that small distances keep their digits; where some rows are many times longer than the
+    others, in principal axes (not under ``jax.jit``), and they keep the digits which the rows have.
+    O(n·p·q + min(p, q)²·max(p, q)). Streamed,
     distances below 1e-7 of the norms are lost in rounding.
 
     References
@@ -159,9 +177,17 @@ class Bures(Measure):
         (m,) = folds
         return self._in_form(squared_residual_of_moments(m, unit=False))
 
+    def reordered(self, state: ProcrustesState, order: Orders, /) -> ProcrustesState:
+        """Reorder the rows."""
+        return state._replace(x=state.x[order])
+
     def degenerate(self, state: ProcrustesState, /) -> str | None:
         """No feature varies."""
         return None if bool(state.energy > 0) else "every feature is constant"
+
+    def caveat(self, a: ProcrustesState, b: ProcrustesState, /) -> str | None:
+        """With as many features as samples, rotations fit anything."""
+        return beyond_rotation(a.x.shape[0], fills_samples(a.x), fills_samples(b.x))
 
     def _in_form(self, residual: Array) -> Array:
         return residual if self.squared else namespace(residual).sqrt(residual)
@@ -226,6 +252,11 @@ class ShapeMetric(Measure):
         if not 0 <= self.alpha <= 1:
             raise ConsilienceError(f"alpha of shape_metric is {self.alpha}; it must be between 0 and 1.")
 
+    @property
+    def min_samples(self) -> int:
+        """Three: two samples vary in one direction, and the score is the same whatever the data."""
+        return 3
+
     def prepare(self, x: Array, /) -> ProcrustesState:
         """Centre, whiten partially, scale to unit norm. A rotation of φ(x) will do: its right factor is left out."""
         if self.alpha == 1:
@@ -265,6 +296,10 @@ class ShapeMetric(Measure):
         kept = xp.astype(inverse > 0, products.dtype)
         return axes * (self.alpha * kept + (1 - self.alpha) * inverse)[None, :]
 
+    def reordered(self, state: ProcrustesState, order: Orders, /) -> ProcrustesState:
+        """Reorder the rows."""
+        return state._replace(x=state.x[order])
+
     def degenerate(self, state: ProcrustesState, /) -> str | None:
         """No feature varies or, once whitened, the features span everything."""
         if not bool(state.energy > 0):
@@ -272,8 +307,11 @@ class ShapeMetric(Measure):
         return no_room(*state.x.shape) if self.alpha == 0 else None
 
     def caveat(self, a: ProcrustesState, b: ProcrustesState, /) -> str | None:
-        """Once whitened, two wide representations share directions whatever the data."""
-        return fixed_correlations(a.x.shape[0], a.x.shape[1], b.x.shape[1]) if self.alpha == 0 else None
+        """Once whitened, wide representations share directions whatever the data; else rotations fit anything."""
+        n = a.x.shape[0]
+        if self.alpha == 0:
+            return fixed_correlations(n, a.x.shape[1], b.x.shape[1])
+        return beyond_rotation(n, fills_samples(a.x), fills_samples(b.x))
 
 
 _SOME = frozenset({Invariance.TRANSLATION, Invariance.ORTHOGONAL})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from consilience._array import Array, centred, matmul, namespace, on_host
+import numpy as np
+
+from consilience._array import Array, centred, matmul, namespace, on_host, within_one
 from consilience.measures._transport import transport_edges
-from consilience.measures.correlation_matching import unit_columns
+from consilience.measures.correlation_matching import unit_columns, varying
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["SoftMatching", "SoftMatchingForm", "SoftMatchingState"]
 
 SoftMatchingForm: TypeAlias = Literal["correlation", "distance"]
+Matrix: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 
 class SoftMatchingState(NamedTuple):
@@ -35,7 +38,9 @@ class SoftMatching(Measure):
     `distance` is a metric, in [0, ∞) and in units of the features times √n; it is the 2-Wasserstein distance between
     the two populations of features. `correlation` is in [−1, 1] and without unit; √(2 − 2 · correlation) is the same
     metric between features of unit norm. For p = q both are reached by a one-to-one matching; for p ≠ q, unlike in
-    `correlation_matching`, no feature is left out. A constant feature has correlation 0 with every other.
+    `correlation_matching`, no feature that varies is left out. `correlation` leaves constant features, such as dead
+    units, which have no correlation, out of both sides: p and q count the others. In `distance` they are points at the
+    origin like any other.
 
     Parameters
     ----------
@@ -92,11 +97,12 @@ class SoftMatching(Measure):
         """Find the plan, and the mean it gives over its edges."""
         xp = namespace(a.x)
         products = matmul(a.x.T, b.x)  # (p, q)
-        edges = on_host(transport_edges, products, shape=(3, sum(products.shape) - 1), like=products)
+        live = [varying(x) if self.form == "correlation" else xp.ones_like(x[0, :]) for x in (a.x, b.x)]
+        edges = on_host(_edges, products, *live, shape=(3, sum(products.shape) - 1), like=products)
         index = xp.astype(edges[:2, :], xp.int32)
         x, y = xp.take(a.x, index[0, :], axis=1), xp.take(b.x, index[1, :], axis=1)  # (n, p + q − 1)
         if self.form == "correlation":
-            return xp.sum(edges[2, :] * xp.sum(x * y, axis=0))
+            return within_one(xp.sum(edges[2, :] * xp.sum(x * y, axis=0)))
         # from differences: the norms and products of nearly equal features would cancel
         squared = xp.sum(edges[2, :] * xp.sum((x - y) ** 2, axis=0))
         positive = squared > 0  # the root has no slope at zero
@@ -105,3 +111,14 @@ class SoftMatching(Measure):
     def degenerate(self, state: SoftMatchingState, /) -> str | None:
         """No feature varies."""
         return None if bool(namespace(state.x).any(state.x != 0)) else "every feature is constant"
+
+
+def _edges(gain: Matrix, live_x: Matrix, live_y: Matrix) -> Matrix:
+    """`transport_edges` between the features marked in `live_x` (p,) and `live_y` (q,); the others hold no mass."""
+    edges = np.zeros((3, sum(gain.shape) - 1))
+    rows, columns = np.flatnonzero(live_x), np.flatnonzero(live_y)
+    if len(rows) and len(columns):
+        found = transport_edges(gain[np.ix_(rows, columns)])
+        row, column = found[:2].astype(int)
+        edges[:, : found.shape[1]] = rows[row], columns[column], found[2]
+    return edges

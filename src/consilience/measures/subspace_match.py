@@ -53,7 +53,8 @@ class SubspaceMatch(Measure):
     The maximum match is found as in the article, by starting from all features and removing those that are too far
     from the span of what remains on the other side, until none is. All of them go at once here: what remains only
     shrinks, so that the order changes nothing. At most p + q rounds of O(min(n, p + q) · (p + q)²), on the host. A
-    feature that is zero belongs to every span. With n ≤ p and n ≤ q everything matches, whatever the data.
+    feature that is zero lies in every span, that of nothing excepted: where no other features match, neither does it.
+    With n ≤ p and n ≤ q everything matches, whatever the data.
 
     References
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consilience._array import Array, arange, centred, is_traced, matmul, namespace
+from consilience._resampling import Orders
 from consilience.errors import ConsilienceError
 from consilience.measures._subspace import (
     Subspace,
@@ -111,6 +112,10 @@ class SVCCA(Measure):
         if warn_of_room(self.label, m.n, int(count_x), int(count_y)):
             return xp.zeros_like(m.xy[0, 0]) + float("nan")
         return mean_correlation(matmul(white_x.T, matmul(m.xy, white_y)), count_x, count_y, self.summary)
+
+    def reordered(self, state: Subspace, order: Orders, /) -> Subspace:
+        """Reorder the rows of the basis."""
+        return state._replace(basis=state.basis[order])
 
     def degenerate(self, state: Subspace, /) -> str | None:
         """No feature varies, or the components kept span everything."""

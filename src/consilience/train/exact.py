@@ -22,7 +22,7 @@ from consilience.data import Splits, member_key
 from consilience.train.networks import Linear
 from consilience.train.options import TrainOptions
 from consilience.train.realize import subset
-from consilience.train.spec import Rows, Spec, Trained
+from consilience.train.spec import Rows, Spec, Trained, Weights
 
 __all__ = ["solve"]
 
@@ -42,7 +42,7 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
     Returns
     -------
     Trained
-        float64; the hidden layer has min(inputs, outputs) columns, the rank of the map.
+        float64; the hidden layer has min(inputs, outputs) columns, the rank of the map. No weights are initial.
     """
     # What does not change the training set is left out of the key of the compiled function.
     plain = replace(spec, network=Linear(), options=TrainOptions())
@@ -66,9 +66,13 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
 
 def _stack(networks: list[dict[str, Any]]) -> Trained:
     """Put the networks' results together, one leading axis for networks."""
-    fields = {name: np.array([one[name] for one in networks]) for name in Trained._fields if name != "layers"}
+    fields = {name: np.array([one[name] for one in networks]) for name in networks[0] if name not in _ARRAYS}
     layers = {name: np.stack([one["layers"][name] for one in networks]) for name in networks[0]["layers"]}
-    return Trained(layers=layers, **fields)
+    first, second = (np.stack(matrices) for matrices in zip(*(one["weights"] for one in networks), strict=True))
+    return Trained(layers=layers, weights=Weights(first, second, initial=None), **fields)
+
+
+_ARRAYS = ("layers", "weights")  # fields of `Trained` that are more than one number for each network
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="n_max")
@@ -118,12 +122,14 @@ def _describe(
     spec: Spec, weight: Floats, x: Floats, labels: NDArray[Any], splits: Splits, target_variance: float
 ) -> dict[str, Any]:
     """Return the fields of `Trained` for one network."""
-    basis, singular, _ = scipy.linalg.svd(weight, full_matrices=False)
+    basis, singular, turned = scipy.linalg.svd(weight, full_matrices=False)
+    root = np.sqrt(singular)
     probe = np.asarray(splits.probe_x, np.float64)
     train_loss, train_error = _fit(spec, x @ weight, labels, target_variance)
     test_loss, test_error = _fit(spec, np.asarray(splits.test_x, np.float64) @ weight, splits.test_y, 1.0)
     return {
-        "layers": {"hidden_1": (probe @ basis) * np.sqrt(singular), "output": probe @ weight},
+        "layers": {"hidden_1": (probe @ basis) * root, "output": probe @ weight},
+        "weights": ((basis * root).T, turned.T * root),
         "train_loss": train_loss,
         "train_error": train_error,
         "test_loss": test_loss,

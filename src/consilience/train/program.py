@@ -13,13 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from consilience.train.devices import Device
 from consilience.train.losses import whole_set
+from consilience.train.networks import Linear
 from consilience.train.optimize import optimize
 from consilience.train.realize import BATCHES, INIT, pad, stream, training_set
-from consilience.train.spec import Arrays, Rows, Spec, Trained
+from consilience.train.spec import Arrays, Rows, Spec, Trained, Weights
 
 __all__ = ["Program"]
 
@@ -71,6 +73,7 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     network = spec.network.build(spec.n_inputs, spec.n_outputs, key=stream(key, INIT, spec, "init", row.member))
     network = jax.tree.map(lambda weight: weight * row.init_scale, network)
     batches = stream(key, BATCHES, spec, "batches", row.member)
+    start = network
     network, diverged_at = optimize(spec, row, network, x, y, batches)
 
     train_loss, train_error = whole_set(spec, network, x, y, row.n_train, row.target_variance)
@@ -80,4 +83,13 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     # Only a finite network is a result: the loss may be finite at the last update and the update too large.
     finite = jnp.isfinite(train_loss) & jnp.isfinite(test_loss)
     diverged_at = jnp.where((diverged_at < 0) & ~finite, spec.options.steps, diverged_at)
-    return Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at)
+    weights = None
+    if isinstance(spec.network, Linear):
+        weights = Weights(*_matrices(network), initial=_matrices(start))
+    return Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at, weights)
+
+
+def _matrices(network: Any) -> tuple[Array, Array]:
+    """W₁ (hidden, inputs) and W₂ (outputs, hidden) of a linear network, however its layers store them."""
+    first, second = (dense.weight if dense.narrow else dense.weight.T for dense in network.dense)
+    return first, second

@@ -12,7 +12,7 @@ from consilience.data import NoiseProcess, Splits
 from consilience.train.networks import NetworkOptions
 from consilience.train.options import TrainOptions
 
-__all__ = ["Arrays", "Rows", "Spec", "Trained"]
+__all__ = ["Arrays", "Rows", "Spec", "Trained", "Weights"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,14 @@ class Arrays(NamedTuple):
         return cls(*(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed))
 
 
+class Weights(NamedTuple):
+    """The matrices of linear networks f(x) = W₂ W₁ x, after training and before."""
+
+    first: Any  # (rows, hidden, inputs)
+    second: Any  # (rows, outputs, hidden)
+    initial: tuple[Any, Any] | None  # the same two before training; None where nothing was trained
+
+
 class Trained(NamedTuple):
     """What training gives, one leading axis for networks."""
 
@@ -72,3 +80,4 @@ class Trained(NamedTuple):
     test_loss: Any  # against clean targets
     test_error: Any
     diverged_at: Any  # int32, -1 where the loss stayed finite
+    weights: Weights | None = None  # of linear networks only
