@@ -52,7 +52,8 @@ variable was introduced lack it, and are read and resumed without.
                                                    diverged, where the following are NaN
 ``imbalance`` (cell, member)                       half the mean eigenvalue of W₂ᵀW₂ − W₁W₁ᵀ, in size, over the
                                                    largest singular value of W₂W₁
-``hidden_from_map`` (cell, member)                 CKA of W₁ᵀW₁ with the root of WᵀW, W = W₂W₁: 1 for small initial weights
+``hidden_from_map`` (cell, member)                 CKA of W₁ᵀW₁ with the root of WᵀW, W = W₂W₁: 1 for small
+                                                   initialization
 ``hidden_kept`` (cell, member)                     CKA of W₁ᵀW₁ after and before training; NaN in closed form
 ================================================== ====================================================================
 """

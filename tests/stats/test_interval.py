@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats as distributions
+from tests.stats.pairs import LEAVES_OUT, gaussian, related
 
 from consilience import DegenerateWarning, get_measure, measures
 from consilience.errors import ConsilienceError
 from consilience.stats import interval
 from consilience.testing.libraries import _converted
-from tests.stats.pairs import LEAVES_OUT, gaussian, related
 
 
 def without(measure, x, y):

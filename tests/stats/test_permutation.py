@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from tests.stats.pairs import REORDERS, gaussian, related
 
 from consilience import DegenerateWarning, get_measure, measures
 from consilience.errors import ConsilienceError
 from consilience.stats import permutation_test
 from consilience.stats._orders import orders
-from tests.stats.pairs import REORDERS, gaussian, related
 
 
 def drawn(n, count, blocks=None, seed=0):

@@ -120,13 +120,10 @@ class GeometryScore(Measure):
         return None if bool(state.varies) else "every feature is constant"
 
     def caveat(self, a: LifetimeState, b: LifetimeState, /) -> str | None:
-        """Neither cloud has holes that stay."""
-        if min(float(a.times[0]), float(b.times[0])) <= 0.5:
+        """Neither cloud has holes, not even the short-lived ones of noise."""
+        if min(float(a.times[0]), float(b.times[0])) <= 0.95:
             return None
-        return (
-            "neither representation shows a loop on most scales: the score is near zero for all clouds without holes, "
-            "however else they differ"
-        )
+        return "neither representation shows a loop: all clouds without holes score near zero, however else they differ"
 
     def _living_times(self, x: Floats) -> Floats:
         n = x.shape[0]
