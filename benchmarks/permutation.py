@@ -3,6 +3,8 @@
 1000 permutations, n = 1000 samples, 128 features each, float64. `calibrate` takes any function: it gets pytorch-cka's
 `cka_from_features`, which makes Gram matrices, and the same score written with products of features, the fastest few
 lines of PyTorch there are for it. All get the same permutations, in alternating rounds in one process; p must agree.
+Moves along a random cycle (``design="cyclic"``) are another set of 999 permutations, and get a row of their own with p
+of `calibrate` for the same set.
 
     make peers
     python benchmarks/permutation.py [--rounds 3] [--permutations 1000] [--json FILE]
@@ -25,7 +27,7 @@ import torch
 
 import consilience
 from consilience.stats import permutation_test
-from consilience.stats._orders import orders
+from consilience.stats._orders import along_a_cycle, orders
 
 sys.path.insert(0, str(Path(__file__).parent.parent / ".venv" / "peers"))
 
@@ -37,7 +39,7 @@ def pair() -> tuple[Any, Any]:
     """Two representations that have little in common, so that p is neither 0 nor 1."""
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((2, N_SAMPLES, N_FEATURES))
-    return x, y + 0.02 * x
+    return x, y + 0.04 * x
 
 
 def by_features(x: Any, y: Any) -> Any:
@@ -79,10 +81,13 @@ def run(rounds: int, permutations: int) -> dict[str, dict[str, float]]:
     x, y = pair()
     drawn = np.concatenate(list(orders(N_SAMPLES, permutations, None, SEED)))
     few = drawn[: min(_SLOW, permutations)]
+    moves = np.concatenate(list(along_a_cycle(np.random.default_rng(SEED).permutation(N_SAMPLES))))
     ways: dict[str, tuple[float, Callable[[], float]]] = {
         "permutation_test": (1, lambda: permutation_test("cka", x, y, n=permutations, seed=SEED).p),
+        "permutation_test, cyclic": (1, lambda: permutation_test("cka", x, y, seed=SEED, design="cyclic").p),
         "cka, called every time": (1, lambda: called(x, y, drawn)),
         "calibrate, features": (1, lambda: calibrated(by_features, x, y, drawn)),
+        "calibrate, features, cyclic": (1, lambda: calibrated(by_features, x, y, moves)),
         "calibrate, pytorch-cka": (
             permutations / len(few),
             lambda: calibrated(cka_from_features, x, y, few),

@@ -15,7 +15,9 @@ from consilience import (
     layerwise,
     measures,
     pairwise,
+    stats,
 )
+from consilience.compare import Scores
 from consilience.testing.libraries import _converted
 
 RNG = np.random.default_rng
@@ -172,3 +174,82 @@ def test_pairwise_under_jit_and_gradients_of_all_pairs():
             assert np.asarray(jitted) == pytest.approx(np.asarray(pairwise(members, name)), abs=1e-12)
         gradient = jax.grad(lambda x: pairwise([x, *members[1:]], "cka")[0, 1:].sum())(members[0])
         assert np.isfinite(np.asarray(gradient)).all()
+
+
+def test_intervals_and_tests_beside_scores():
+    x, y = reps()[:2]
+    plain = compare(x, y, ["cka", "procrustes"])
+    assert plain["cka"].interval is None
+    assert plain["cka"].test is None
+    found = compare(x, y, ["cka", "procrustes"], interval=True, null=99, seed=3)
+    for score in found:
+        assert score.value == plain[score.label].value
+        assert score.interval == stats.interval(score.measure, x, y, seed=3)
+        assert score.test == stats.permutation_test(score.measure, x, y, n=99, seed=3)
+    line = str(found).splitlines()[0]
+    assert line.startswith("cka ")
+    assert f"[{found['cka'].interval.low:.4f}, {found['cka'].interval.high:.4f}]" in line
+    assert f"p = {found['cka'].test.p:.2g}" in line
+    assert compare(x, y, interval=True)["cka"].test is None
+    assert compare(x, y, null=9)["cka"].interval is None
+    dead = compare(x, np.ones((30, 2)), interval=True, null=9)["cka"]
+    assert dead.reason.startswith("in y")
+    assert dead.interval is None
+    with pytest.raises(ConsilienceError, match="null is -1"):
+        compare(x, y, null=-1)
+
+
+@pytest.mark.parametrize("name", ["cka", "information_imbalance"])
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_pairwise_with_intervals_and_p(name, library):
+    members = reps()[:3]
+    given = members if library == "numpy" else [_converted(library, x) for x in members]
+    found = pairwise(given, name, interval=True, null=19)
+    assert isinstance(found, Scores)
+    assert np.allclose(found.scores, np.asarray(pairwise(given, name)))
+    for i in range(3):
+        for j in range(3):
+            if i == j:
+                assert found.low[i, i] == found.high[i, i] == found.scores[i, i]
+                assert np.isnan(found.p[i, i])
+                continue
+            x, y = members[i], members[j]
+            one = stats.interval(name, x, y)
+            assert (found.low[i, j], found.high[i, j]) == pytest.approx((one.low, one.high), abs=1e-4)
+            if name == "cka" and i > j:  # the rows of either may be permuted: those of the later one are
+                x, y = y, x
+            assert found.p[i, j] == stats.permutation_test(name, x, y, n=19).p
+    only_p = pairwise(given, name, null=19)
+    assert np.isnan(only_p.low).all()
+    assert np.isnan(pairwise(given, name, interval=True).p).all()
+
+
+def test_pairs_without_a_score_have_no_interval():
+    members = reps()[:3]
+    members[1] = np.ones((30, 3))
+    with pytest.warns(DegenerateWarning, match="representation 1") as caught:
+        found = pairwise(members, "cka", interval=True, null=9)
+    assert len(caught) == 1
+    for field in found:
+        assert np.isnan(field[1]).all()
+        assert np.isnan(field[:, 1]).all()
+    assert np.isfinite(found.low[0, 2])
+    assert found.p[0, 2] > 0
+
+
+def test_layerwise_with_intervals_and_p():
+    first, second, third = reps((3, 4, 5))
+    found = layerwise({"a": first}, {"b": second, "same": first, "c": third}, "procrustes", interval=True, null=19)
+    assert [field.shape for field in found] == [(1, 3)] * 4
+    one = stats.interval("procrustes", first, third)
+    assert (found.low[0, 2], found.high[0, 2]) == pytest.approx((one.low, one.high))
+    assert found.p[0, 1] == 0.05  # another array, though equal: a test like any other
+
+
+def test_intervals_pass_targets_on():
+    members = [np.abs(x) for x in reps()[:2]]
+    targets = np.arange(30) % 3
+    found = pairwise(members, "error_consistency", targets=targets, interval=True, null=9)
+    one = stats.interval("error_consistency", *members, targets=targets)
+    assert found.low[0, 1] == pytest.approx(one.low)
+    assert found.p[0, 1] > 0

@@ -44,6 +44,13 @@ class Resampled:
             found.append(float(self.compare(a, other)))
         return np.asarray(found)
 
+    def cycled(self, a: Any, b: Any, cycle: Orders, /) -> Floats | None:
+        """Scores of state `a` with state `b` whose rows move along `cycle`, an order of all n rows: (n,), or None.
+
+        Entry k: row ``cycle[i]`` of b is replaced by its row ``cycle[(i + k) % n]``, for every i.
+        """
+        del a, b, cycle
+
     def chance(self, a: Any, b: Any, /) -> float | None:
         """Return the mean of `permuted` over all orders of n rows, where it is known."""
         del a, b

@@ -21,6 +21,8 @@ LEAVES_OUT = [
     "knn_jaccard(k=3)",
     "rank_similarity(k=4)",
     "joint_rank_jaccard(k=4)",
+    "lcs_knn(k=4)",
+    "edit_distance_knn(k=4)",
     "information_imbalance",
     "information_imbalance(k=3, normalized=True)",
     "information_imbalance(k=2, summary=mean)",

@@ -78,16 +78,26 @@ class NeighbourLists(Measure):
         xp = namespace(a.lists)
         n = a.lists.shape[0]
         blocks = list_blocks(n, self.k)
-        return sum(xp.sum(self.agreement(a.lists[s:e, :], b.lists[s:e, :], a.like)) for s, e in blocks) / n
+        total = sum(xp.sum(self.agreement(a.lists[s:e, :], b.lists[s:e, :], a.like)) for s, e in blocks)
+        return self.rescaled(total / n, n)
 
-    def reordered(self, state: ListState, order: Orders, /) -> ListState:
+    def rescaled(self, agreement: Array, n: int, /) -> Array:
+        """Return the score for a mean `agreement` of the lists of `n` samples: as it is, unless overridden."""
+        del n
+        return agreement
+
+    def reordered(self, state: ListState, order: Orders, /) -> ListState | None:
         """Reorder the lists and rename their entries."""
+        if state.points is not None:
+            return None
         place = np.empty_like(order)
         place[order] = np.arange(order.size)
         return state._replace(lists=place[state.lists[order]])
 
     def without_each(self, x: Floats, y: Floats, /) -> Floats | None:
         """Lists that hold the sample left out go on to the next neighbour; all others stay."""
+        if type(self).compare is not NeighbourLists.compare:  # more than a mean agreement of lists
+            return None
         a, b = (neighbours(points(each, self.metric), self.k + 1) for each in (x, y))  # (n, k + 1)
         n, k = x.shape[0], self.k
         like = x[0, 0]
@@ -99,13 +109,16 @@ class NeighbourLists(Measure):
             some, out = rows[s:e], gone[s:e]
             change = self.agreement(_without(a[some], out), _without(b[some], out), like) - own[some]
             total += np.bincount(out, change, minlength=n)
-        return total / (n - 1)
+        return self.rescaled(total / (n - 1), n - 1)
 
     def of_each_sample(self, x: Floats, y: Floats, /) -> Floats | None:
         """Agreement of the lists of each sample."""
+        if type(self).compare is not NeighbourLists.compare:
+            return None
         a, b = (neighbours(points(each, self.metric), self.k) for each in (x, y))
         blocks = list_blocks(x.shape[0], self.k)
-        return np.concatenate([self.agreement(a[s:e], b[s:e], x[0, 0]) for s, e in blocks])
+        found = [self.agreement(a[s:e], b[s:e], x[0, 0]) for s, e in blocks]
+        return self.rescaled(np.concatenate(found), x.shape[0])
 
     def degenerate(self, state: ListState, /) -> str | None:
         """All samples coincide, or lie on one line through the origin and cosines are all ±1."""

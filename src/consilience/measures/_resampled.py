@@ -17,8 +17,10 @@ from consilience._resampling import Floats, Orders
 __all__ = [
     "Centred",
     "Corrections",
+    "inner_cycled",
     "inner_left_out",
     "inner_permuted",
+    "matrix_cycled",
     "matrix_permuted",
     "whole_matrix",
 ]
@@ -122,6 +124,35 @@ def matrix_permuted(k: Floats, other: Floats, orders: Orders) -> Floats:
         np.take(some, order, axis=1, out=both, mode="clip")
         found[i] = np.einsum("i,i->", flat, both.ravel())  # on one thread: this waits for memory
     return found
+
+
+def inner_cycled(a: Centred, b: Centred, cycle: Orders, corrections: tuple[float, float]) -> Floats:
+    """Inner products as in `inner_permuted`, rows and columns of L moved along `cycle` by 0 … n − 1 places: (n,)."""
+    n = a.diagonal.size
+    entries = matrix_cycled(whole_matrix(a.rows, n), whole_matrix(b.rows, n), cycle)
+    c1, c2 = corrections
+    spectra = [np.fft.rfft(each.diagonal[cycle]) for each in (a, b)]
+    diagonals = np.fft.irfft(np.conj(spectra[0]) * spectra[1], n)
+    return entries - c1 * diagonals + c2 * a.diagonal.sum() * b.diagonal.sum()
+
+
+def matrix_cycled(k: Floats, other: Floats, cycle: Orders) -> Floats:
+    """Σᵢⱼ KᵢⱼLᵢⱼ for symmetric K and L (n, n), rows and columns of L moved along `cycle` by 0 … n − 1 places: (n,).
+
+    Entry (i, i + t) of the one meets entry (i + s, i + s + t) of the other, for all i: for every t that is a circular
+    correlation. All n of them, for all s, take O(n² log n) by Fourier transforms, instead of O(n³). Diagonals t and
+    n − t hold the same entries.
+    """
+    n = cycle.size
+    total = np.zeros(n // 2 + 1, dtype=np.complex128)
+    step = max(1, _STACKED // (4 * n))
+    for start in range(0, n // 2 + 1, step):
+        shift = np.arange(start, min(start + step, n // 2 + 1))
+        weight = np.where((shift == 0) | (2 * shift == n), 1.0, 2.0)
+        partner = cycle[(np.arange(n)[None, :] + shift[:, None]) % n]  # (t, n)
+        spectra = [np.fft.rfft(each[cycle[None, :], partner], axis=1) for each in (k, other)]
+        total += np.einsum("t,tf,tf->f", weight, np.conj(spectra[0]), spectra[1])
+    return np.fft.irfft(total, n)
 
 
 def own_features_left_out(x: Floats, corrections: Corrections) -> Floats:

@@ -19,7 +19,7 @@ from consilience.measures._kernels import (
     kernel_profile,
     squared_products,
 )
-from consilience.measures._resampled import Centred, inner_left_out, inner_permuted, own_features_left_out
+from consilience.measures._resampled import Centred, inner_cycled, inner_left_out, inner_permuted, own_features_left_out
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["CKA", "CKAState", "Estimator"]
@@ -236,6 +236,10 @@ class CKA(Measure):
         """The norms do not change with the order of rows."""
         return self.inner_permuted(a, b, orders) / np.sqrt(a.norm) / np.sqrt(b.norm)
 
+    def cycled(self, a: CKAState, b: CKAState, cycle: Orders, /) -> Floats:
+        """All moves of the rows along a cycle at once, from Gram matrices."""
+        return self.inner_cycled(a, b, cycle) / np.sqrt(a.norm) / np.sqrt(b.norm)
+
     def chance(self, a: CKAState, b: CKAState, /) -> float:
         """tr K tr L / (n − 1) over the norms if biased, zero if debiased."""
         return self.inner_by_chance(a, b) / float(np.sqrt(a.norm) * np.sqrt(b.norm))
@@ -250,6 +254,10 @@ class CKA(Measure):
     def inner_permuted(self, a: CKAState, b: CKAState, orders: Orders) -> Floats:
         """⟨K, L⟩ with the rows of `b` in each of `orders` (P, n): (P,)."""
         return inner_permuted(self._centred(a), self._centred(b), orders, self._corrections(a.x.shape[0]))
+
+    def inner_cycled(self, a: CKAState, b: CKAState, cycle: Orders) -> Floats:
+        """⟨K, L⟩ with the rows of `b` moved along `cycle`, (n,)."""
+        return inner_cycled(self._centred(a), self._centred(b), cycle, self._corrections(a.x.shape[0]))
 
     def inner_by_chance(self, a: CKAState, b: CKAState) -> float:
         """Mean of ⟨K, L⟩ over all orders of the rows of `b`."""

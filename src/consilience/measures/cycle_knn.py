@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from consilience._array import Array, arange, namespace
-from consilience._resampling import Floats
 from consilience.measures._neighbour_lists import ListState, NeighbourLists, list_blocks
 from consilience.registry import register
 
@@ -72,14 +71,6 @@ class CycleKNN(NeighbourLists):
         """Whether each sample is in lists `a` (m, k · k) of its neighbours; `b` (m, 1) are the samples."""
         xp = namespace(like)
         return xp.astype(xp.any(a == b, axis=1), like.dtype)
-
-    def without_each(self, x: Floats, y: Floats, /) -> None:
-        """No shortcut: a sample is also on the way between others."""
-        del x, y
-
-    def of_each_sample(self, x: Floats, y: Floats, /) -> None:
-        """Not offered, as leaving out rows is not."""
-        del x, y
 
     def compare(self, a: ListState, b: ListState, /) -> Array:
         """Share of samples that are found again."""

@@ -11,7 +11,7 @@ import numpy as np
 from consilience._array import Array, centred, epsilon, matmul, namespace, row_blocks, with_own, within_one
 from consilience._resampling import Floats, Orders
 from consilience.measures._rdm import euclidean_form, finished, rows_of
-from consilience.measures._resampled import Centred, inner_left_out, matrix_permuted, whole_matrix
+from consilience.measures._resampled import Centred, inner_left_out, matrix_cycled, matrix_permuted, whole_matrix
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["DistanceCorrelation", "DistanceEstimator", "DistanceState"]
@@ -142,6 +142,12 @@ class DistanceCorrelation(Measure):
         n = a.offsets.size
         first, second = (whole_matrix(self._centred(each).rows, n) for each in (a, b))
         return self._in_form(matrix_permuted(first, second, orders), a.norm, b.norm)
+
+    def cycled(self, a: DistanceState, b: DistanceState, cycle: Orders, /) -> Floats:
+        """The same for all moves of rows and columns along a cycle."""
+        n = a.offsets.size
+        first, second = (whole_matrix(self._centred(each).rows, n) for each in (a, b))
+        return self._in_form(matrix_cycled(first, second, cycle), a.norm, b.norm)
 
     def chance(self, a: DistanceState, b: DistanceState, /) -> float | None:
         """Zero if corrected; of the root it is not known."""

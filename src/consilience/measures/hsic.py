@@ -143,6 +143,11 @@ class HSIC(Measure):
         found = self._alignment.inner_permuted(a.products, b.products, orders)
         return found / self._count(a.products.x.shape[0]) * float(a.unit * b.unit)
 
+    def cycled(self, a: HSICState, b: HSICState, cycle: Orders, /) -> Floats:
+        """Inner products with rows moved along a cycle."""
+        found = self._alignment.inner_cycled(a.products, b.products, cycle)
+        return found / self._count(a.products.x.shape[0]) * float(a.unit * b.unit)
+
     def chance(self, a: HSICState, b: HSICState, /) -> float:
         """Zero if unbiased."""
         found = self._alignment.inner_by_chance(a.products, b.products)

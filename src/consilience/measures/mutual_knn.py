@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consilience._array import Array
-from consilience._resampling import Floats
 from consilience.measures._neighbour_lists import ListState, NeighbourLists, shared
 from consilience.registry import per_instance, register
 
@@ -68,9 +67,12 @@ class MutualKNN(NeighbourLists):
         """Share of common entries."""
         return shared(a, b, like) / self.k
 
-    def compare(self, a: ListState, b: ListState, /) -> Array:
-        """Mean overlap, less what chance gives if adjusted."""
-        return self._above_chance(super().compare(a, b), a.lists.shape[0])
+    def rescaled(self, agreement: Array, n: int, /) -> Array:
+        """Overlap, less what chance gives if adjusted."""
+        if not self.adjusted:
+            return agreement
+        chance = self.k / (n - 1)
+        return (agreement - chance) / (1 - chance)
 
     def overlap_by_chance(self, n: int) -> float:
         """Zero if it is subtracted."""
@@ -80,19 +82,3 @@ class MutualKNN(NeighbourLists):
         """k / (n − 1), or zero if adjusted for it."""
         del b
         return 0.0 if self.adjusted else self.k / (a.lists.shape[0] - 1)
-
-    def without_each(self, x: Floats, y: Floats, /) -> Floats | None:
-        """Adjusted for one sample less."""
-        found = super().without_each(x, y)
-        return None if found is None else self._above_chance(found, x.shape[0] - 1)
-
-    def of_each_sample(self, x: Floats, y: Floats, /) -> Floats | None:
-        """Overlap, less what chance gives if adjusted."""
-        found = super().of_each_sample(x, y)
-        return None if found is None else self._above_chance(found, x.shape[0])
-
-    def _above_chance(self, overlap: Array, n: int) -> Array:
-        if not self.adjusted:
-            return overlap
-        chance = self.k / (n - 1)
-        return (overlap - chance) / (1 - chance)

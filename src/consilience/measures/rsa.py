@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from consilience.measures._noise import Repeats, check_balanced, repeats_of
 from consilience.measures._rdm import CROSS_VALIDATED, Prior, Rdm, form_of
 from consilience.measures._rdm_compare import FLAWS, Comparison, distance, inner_products, summary, taus
 from consilience.measures._rdm_resampled import folded, left_out, of_pairs, rank_correlation_left_out, square
-from consilience.measures._resampled import matrix_permuted
+from consilience.measures._resampled import matrix_cycled, matrix_permuted
 from consilience.registry import Family, Invariance, Kind, Measure, per_instance, register
 
 __all__ = ["RSA", "RSAState"]
@@ -219,12 +219,13 @@ class RSA(Measure):
             other = square(b.vector)
             some = (b._replace(vector=of_pairs(other, order)) for order in orders)
             return np.asarray([float(self.compare(a, each)) for each in some])
-        whitened = self.comparison in ("whitened_cosine", "whitened_pearson")
-        first, second = (folded(each.vector, diagonal=whitened) for each in (a, b))
-        products = matrix_permuted(first, second, orders)
-        if self.comparison != "euclidean":
-            return products
-        return np.sqrt(np.maximum(a.vector @ a.vector + b.vector @ b.vector - 2 * products, 0.0))
+        return self._of_products(a, b, lambda first, second: matrix_permuted(first, second, orders))
+
+    def cycled(self, a: RSAState, b: RSAState, cycle: Orders, /) -> Floats | None:
+        """All moves of rows and columns along a cycle at once."""
+        if self.comparison in ("tau_a", "tau_b"):
+            return None
+        return self._of_products(a, b, lambda first, second: matrix_cycled(first, second, cycle))
 
     def chance(self, a: RSAState, b: RSAState, /) -> float | None:
         """Zero for correlations: every dissimilarity is as likely to stand anywhere."""
@@ -251,6 +252,14 @@ class RSA(Measure):
     def degenerate(self, state: RSAState, /) -> str | None:
         """Nothing varies, nothing is left to correlate, or the covariance of the noise cannot be inverted."""
         return FLAWS.get(float(state.flaw))
+
+    def _of_products(self, a: RSAState, b: RSAState, products: Callable[[Floats, Floats], Floats]) -> Floats:
+        whitened = self.comparison in ("whitened_cosine", "whitened_pearson")
+        first, second = (folded(each.vector, diagonal=whitened) for each in (a, b))
+        found = products(first, second)
+        if self.comparison != "euclidean":
+            return found
+        return np.sqrt(np.maximum(a.vector @ a.vector + b.vector @ b.vector - 2 * found, 0.0))
 
     def _summary(self, x: Array, repeats: Repeats | None) -> RSAState:
         form = form_of(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["Orders", "orders"]
+__all__ = ["Orders", "along_a_cycle", "orders"]
 
 Orders = NDArray[np.intp]
 
@@ -32,6 +32,16 @@ def orders(n: int, count: int, blocks: Any, seed: int) -> Iterator[Orders]:
     labels = None if blocks is None else _labels(blocks, n)
     rng = np.random.default_rng(seed)
     return _parts(n, count, labels, rng)
+
+
+def along_a_cycle(cycle: Orders, step: int = 256) -> Iterator[Orders]:
+    """Orders in which rows have moved along `cycle` (n,) by 1 … n − 1 places, (P, n) at a time."""
+    n = cycle.size
+    for start in range(1, n, step):
+        moves = np.arange(start, min(start + step, n))
+        found = np.empty((moves.size, n), dtype=np.intp)
+        found[:, cycle] = cycle[(np.arange(n)[None, :] + moves[:, None]) % n]
+        yield found
 
 
 def _parts(n: int, count: int, labels: Orders | None, rng: np.random.Generator) -> Iterator[Orders]:

@@ -209,10 +209,11 @@ def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
 def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     """Return what one network in training holds beside the shared data.
 
-    Weights, gradient, two optimizer moments; its noisy training set; activations of a batch and of the probe
-    set, for which the number of inputs and the widths stand.
+    Weights, gradient, two optimizer moments, of linear networks the initial weights too; its noisy training set;
+    activations of a batch and of the probe set, for which the number of inputs and the widths stand.
     """
-    parameters = 4 * count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    copies = 4 + isinstance(spec.network, Linear)
+    parameters = copies * count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
     own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
     noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
     width = sum(spec.network.hidden) + spec.n_outputs
