@@ -29,7 +29,7 @@ Corrections = Callable[[int], tuple[float, float]]  # c₁ and c₂ for n sample
 
 # Gathering an entry of a matrix takes as long as this many multiply-adds of a matrix product (measured: 60 to 150).
 _GATHER = 100
-_STACKED = 2**20  # entries of the reordered features that are multiplied at once
+_STACKED = 2**19  # entries worked on at once, which stay in cache
 
 
 class Centred(NamedTuple):
@@ -97,12 +97,14 @@ def inner_permuted(a: Centred, b: Centred, orders: Orders, corrections: tuple[fl
 def _squared_products(x: Floats, y: Floats, orders: Orders) -> Floats:
     """‖xᵀ y[order]‖² for each order, from one matrix product of x with many reorderings of y."""
     n, q = y.shape
-    step = max(1, _STACKED // (n * q))
+    step = max(1, min(_STACKED // (n * q), len(orders)))
     found = np.empty(len(orders))
+    held: Any = np.empty((n, step, q))
     for start in range(0, len(orders), step):
         some = orders[start : start + step]
-        stacked = np.take(y, some.T, axis=0).reshape(n, -1)  # (n, s · q)
-        products = (stacked.T @ x).reshape(len(some), -1)  # (s, q · p)
+        stacked = held if len(some) == step else np.empty((n, len(some), q))
+        np.take(y, some.T, axis=0, out=stacked, mode="clip")  # "clip" writes into `out` without a copy
+        products = (stacked.reshape(n, -1).T @ x).reshape(len(some), -1)  # (s, q · p)
         found[start : start + step] = np.einsum("ij,ij->i", products, products)
     return found
 
@@ -120,7 +122,7 @@ def matrix_permuted(k: Floats, other: Floats, orders: Orders) -> Floats:
     both: Any = np.empty_like(other)
     found = np.empty(len(orders))
     for i, order in enumerate(orders):
-        np.take(other, order, axis=0, out=some, mode="clip")  # "clip" writes into `out` without a copy
+        np.take(other, order, axis=0, out=some, mode="clip")
         np.take(some, order, axis=1, out=both, mode="clip")
         found[i] = np.einsum("i,i->", flat, both.ravel())  # on one thread: this waits for memory
     return found
