@@ -389,7 +389,7 @@ WRONG_AXES = [
     ("train.weight_decay", [0.0, -1.0], "-1.0", "positive"),
     ("train.weight_decay", [0.0, "x"], "'x'", "number"),
     ("train.weight_dcay", [0, 1], "0", "did you mean 'weight_decay'?"),
-    ("trian.weight_decay", [0, 1], "0", "did you mean 'train'?"),
+    ("trian.weight_decay", [0, 1], "0", "did you mean 'train' or 'trainer'?"),
     ("name.first", ["a", "b"], "a", ""),
     ("name", ["a", "b"], "['a', 'b']", ""),
     ("grid.members", [2, 3], "", ""),

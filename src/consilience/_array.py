@@ -30,6 +30,7 @@ __all__ = [
     "is_traced",
     "k_smallest",
     "matmul",
+    "memory_budget",
     "namespace",
     "on_host",
     "power_of_two",
@@ -141,6 +142,11 @@ def _called_back(
     return jax.lax.bitcast_convert_type(found, dtype) if wide else found
 
 
+def memory_budget() -> float:
+    """Bytes that work may hold beyond its inputs: 1 GiB, or ``CONSILIENCE_MEMORY_GIB``."""
+    return float(os.environ.get("CONSILIENCE_MEMORY_GIB", "1")) * 2**30
+
+
 def check_memory(needed: int, what: str) -> None:
     """Refuse work that would hold more than the budget (1 GiB, or ``CONSILIENCE_MEMORY_GIB``) beyond its inputs.
 
@@ -149,7 +155,7 @@ def check_memory(needed: int, what: str) -> None:
     ConsilienceError
         If `needed` bytes are more; `what`, a noun phrase, begins the message.
     """
-    budget = float(os.environ.get("CONSILIENCE_MEMORY_GIB", "1")) * 2**30
+    budget = memory_budget()
     if needed > budget:
         raise ConsilienceError(
             f"{what} would take {needed / 2**30:.1f} GiB, more than the memory budget of {budget / 2**30:g} GiB: use "

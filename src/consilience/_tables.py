@@ -7,7 +7,8 @@ is defined, so a new source or network needs nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -24,11 +25,12 @@ from pydantic import (
 )
 
 from consilience._catalogue import Catalogue, suggestion
+from consilience._variants import WHOLE, frozen, thawed
 from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
 from consilience.errors import ConsilienceError
 from consilience.registry import Measure, get_measure
 
-__all__ = ["Data", "Grid", "Measures", "Noise", "Raw", "Table", "tagged"]
+__all__ = ["Data", "Grid", "Measures", "Noise", "Pairs", "Raw", "Table", "Trainer", "tagged"]
 
 Raw = dict[str, Any]
 
@@ -119,7 +121,7 @@ def _number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_number)]
-_AXIS_TABLES = ("data", "noise", "network", "train")
+_AXIS_TABLES = ("data", "noise", "network", "train", "trainer")
 
 
 class Grid(Table):
@@ -143,7 +145,7 @@ class Grid(Table):
             if key in axes:
                 raise ConsilienceError(f"{key} = {values!r}: this axis is given twice; give it once")
             _check_axis(key, values)
-            axes[key] = tuple(_frozen(value) for value in values)
+            axes[key] = tuple(frozen(value) for value in values)
         return {**own, "axes": axes}
 
     @model_validator(mode="after")
@@ -164,13 +166,7 @@ class Grid(Table):
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
         own = {"snr": list(self.snr), "n_train": list(self.n_train), "members": self.members}
-        return own | {
-            key: [list(v) if isinstance(v, tuple) else v for v in values] for key, values in self.axes.items()
-        }
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        return own | {key: thawed(values) for key, values in self.axes.items()}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -184,8 +180,12 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _check_axis(key: str, values: Any) -> None:
     """Refuse what cannot be a further axis of the grid; whether its values are valid is seen when they are set."""
     table = key.partition(".")[0]
+    if key in WHOLE:
+        if not (isinstance(values, list | tuple) and all(isinstance(value, Mapping) for value in values)):
+            raise ConsilienceError(f"{key} = {values!r}: as an axis of the grid it needs a list of [{key}] tables")
+        return
     if "." not in key and key != "seed":
-        hint = suggestion(key, ["snr", "n_train", "members", "seed"])
+        hint = suggestion(key, ["snr", "n_train", "members", "seed", *WHOLE])
         raise ConsilienceError(
             f"{key} = {values!r}: not an option of the grid ({hint}); a further axis is a dotted key with a list of "
             f'values, like "train.weight_decay" = [0, 1e-4]'
@@ -214,6 +214,76 @@ def _distinct_measures(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
         if labels.count(label) > 1:
             raise ValueError(f"{label} occurs twice; give each measure once")
     return measures
+
+
+class Trainer(Table):
+    """The ``[trainer]`` table: a function that trains networks of the user's own, and its options.
+
+    ``trainer = "package.module:function"`` is short for a table with nothing but the function. `layers` names what its
+    predictors return, in order; by default one member is trained to find out.
+    """
+
+    function: str | Callable[..., Any]
+    layers: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Raw:
+        table = dict(raw) if isinstance(raw, Mapping) else {"function": raw}
+        own = {key: table.pop(key) for key in ("function", "layers") if key in table}
+        function = own.get("function")
+        if not (callable(function) or (isinstance(function, str) and ":" in function)):
+            raise ConsilienceError(
+                f"trainer = {function!r}: give a function, or where to import it from as 'package.module:function'"
+            )
+        if "output" not in own.get("layers", ("output",)):
+            raise ConsilienceError(f"trainer.layers = {own['layers']!r}: the last is called 'output'; list it too")
+        return {**own, "options": table.pop("options", table)}
+
+    @model_validator(mode="after")
+    def _freeze(self) -> Self:
+        for key, value in self.options.items():
+            try:
+                json.dumps(thawed(value))
+            except TypeError:
+                raise ConsilienceError(
+                    f"trainer.{key} = {value!r}: options are numbers, text, lists or tables, as they are kept with the "
+                    f"run as text; give a name that the trainer looks up"
+                ) from None
+        object.__setattr__(self, "options", frozen(self.options))
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The function as ``module:name``."""
+        function = self.function
+        return function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML."""
+        layers = {} if self.layers is None else {"layers": list(self.layers)}
+        return {"function": self.reference, **layers, **thawed(self.options)}
+
+
+def _texts(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Pairs(Table):
+    """The ``[pairs]`` table: axes of the grid across which members are compared too.
+
+    Members of cells that differ in nothing but these axes are compared, every layer with every layer, by `measures`;
+    by default the first of ``[measure]`` that speaks about hidden layers.
+    """
+
+    across: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
+    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = ()
+
+    def raw(self) -> Raw:
+        """Return the table as written in TOML."""
+        chosen = {"measures": [_measure_raw(measure) for measure in self.measures]} if self.measures else {}
+        return {"across": list(self.across), **chosen} if self.across else {}
 
 
 class Measures(Table):

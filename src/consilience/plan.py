@@ -13,12 +13,14 @@ import numpy as np
 import xarray as xr
 
 from consilience import train
+from consilience._variants import axis_labels, key_of, thawed
+from consilience.across import Across
 from consilience.data import File, Splits, SyntheticSource, prepare
 from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
 from consilience.registry import Kind
-from consilience.store import REGIME
+from consilience.store import ACROSS, REGIME
 from consilience.study import Cell, Study
 
 __all__ = ["PARTS", "Plan"]
@@ -57,18 +59,36 @@ class Plan:
                 "data.source: classification and regression in one grid have errors that cannot be compared; make two "
                 "studies of them"
             )
-        layers = (
-            train.layer_widths(point.network, *_sizes(self._ensembles[_environment(point)].splits))
-            for point in self._points.values()
-        )
+        self._widths = {key: self._layer_widths(point) for key, point in self._points.items()}
         # Deeper networks have the layers of shallower ones; "output" is last in all.
-        self.layers = tuple(sorted(set(itertools.chain(*layers)), key=lambda name: (name == "output", len(name), name)))
+        names = dict.fromkeys(itertools.chain(*self._widths.values()))
+        self.layers = tuple(sorted(names, key=lambda name: (name == "output", len(name), name)))
+        self.across = Across.of(study)
         self.pairs = tuple(itertools.combinations(range(study.grid.members), 2))
+
+    def _layer_widths(self, point: Study) -> dict[str, int]:
+        """Return the width of every layer of the point's networks by name, in order."""
+        ensemble = self._ensembles[_environment(point)]
+        if isinstance(point.network, train.Foreign):
+            if point.network.layers is not None:
+                return dict.fromkeys(point.network.layers, 0)
+            smallest = train.Cell(
+                min(point.grid.n_train), _level(point, max(point.grid.snr)), point.network, point.train
+            )
+            return train.layers_of_trainer(ensemble, smallest, point.network)
+        return train.layer_widths(point.network, *_sizes(ensemble.splits))
+
+    def widths(self, cell: Cell) -> dict[str, int]:
+        """Return the width of every layer of the cell's networks; 0 where only training tells."""
+        return self._widths[self._key(cell)]
+
+    def _key(self, cell: Cell) -> str:
+        return key_of({key: cell.coordinates[key] for key in self.study.grid.axes})
 
     def point(self, cell: Cell) -> Study:
         """Return the study with the cell's further axes substituted."""
         axes = {key: cell.coordinates[key] for key in self.study.grid.axes}
-        key = json.dumps(axes)
+        key = self._key(cell)
         if key not in self._points:
             self._points[key] = self.study.at(axes)
         return self._points[key]
@@ -91,7 +111,7 @@ class Plan:
     def training(self, cell: Cell) -> train.Cell:
         """Return what the engine is asked to train for the cell."""
         point = self.point(cell)
-        level = point.noise.process.level(cell.coordinates["snr"])
+        level = _level(point, cell.coordinates["snr"])
         return train.Cell(cell.coordinates["n_train"], level, point.network, point.train)
 
     @property
@@ -116,8 +136,9 @@ class Plan:
         overlays = {key: self._overlay(point) for key, point in self._points.items()}
         for cell in cells:
             point = self.point(cell)
-            parameters[cell.index] = train.count_parameters(point.network, *_sizes(self.ensemble(cell).splits))
-            drawn = overlays[json.dumps({key: cell.coordinates[key] for key in grid.axes})]
+            if not isinstance(point.network, train.Foreign):
+                parameters[cell.index] = train.count_parameters(point.network, *_sizes(self.ensemble(cell).splits))
+            drawn = overlays[self._key(cell)]
             predicted_error[cell.index] = drawn.error[cell.index[:2]]
             for (layer, label), values in drawn.alignment.items():
                 where = (*cell.index, self.layers.index(layer), labels.index(label))
@@ -126,7 +147,7 @@ class Plan:
         coordinates: dict[str, Any] = {
             "snr": list(grid.snr),
             "n_train": list(grid.n_train),
-            **{key: _axis_values(values) for key, values in grid.axes.items()},
+            **{key: _coordinate(axis_labels(key, values)) for key, values in grid.axes.items()},
             "layer": np.array(self.layers, dtype=object),
             "measure": np.array(labels, dtype=object),
             "kind": ("measure", np.array(kinds, dtype=object)),
@@ -135,6 +156,7 @@ class Plan:
             "member_b": ("pair", [b for _, b in self.pairs]),
             "member": np.arange(grid.members),
             "part": np.arange(PARTS),
+            **self.across.coordinates(self.layers, grid.members),
         }
         variables = {
             "predicted": ((*cell_dims, "layer", "measure"), predicted),
@@ -142,6 +164,11 @@ class Plan:
             "n_parameters": (cell_dims, parameters),
         }
         return xr.Dataset(variables, coordinates, self._attributes(overlays))
+
+    def _optional(self) -> list[str]:
+        """Names of the variables that not every run has."""
+        linear = REGIME if self._any_linear else ()
+        return ["alignment_by_part", "failure", *linear, *(ACROSS if self.across.groups else ())]
 
     @property
     def _any_linear(self) -> bool:
@@ -165,7 +192,8 @@ class Plan:
             "classes": list(splits.classes),
             "fingerprint": " ".join(_fingerprint(ensemble.splits) for ensemble in self._ensembles.values()),
         }
-        described = {key: values[0] for key, values in study.grid.axes.items() if key.startswith(("data.", "noise."))}
+        axes = study.grid.axes.items()
+        described = {key: thawed(values[0]) for key, values in axes if key.startswith(("data.", "noise"))}
         if described:
             data["described at"] = described
         noise = {
@@ -178,7 +206,8 @@ class Plan:
             "name": study.name,
             "study": study.toml(),
             "axes": json.dumps(list(study.grid.axes)),
-            "optional": json.dumps(["alignment_by_part", *(REGIME if self._any_linear else ())]),
+            "optional": json.dumps(self._optional()),
+            "across": json.dumps(self.across.description()),
             "task": splits.task,
             "seed": study.seed,
             "data": json.dumps(data),
@@ -252,8 +281,11 @@ def _check(point: Study, splits: Splits) -> None:
         )
 
 
-def _axis_values(values: tuple[Any, ...]) -> Any:
-    """Return coordinate values xarray can index: numbers as they are, anything else as text."""
-    if all(isinstance(value, int | float) for value in values):
-        return np.array(values)
-    return np.array([value if isinstance(value, str) else json.dumps(value) for value in values], dtype=object)
+def _coordinate(values: list[Any]) -> Any:
+    """Return labels as xarray can index them."""
+    numbers = all(isinstance(value, int | float) for value in values)
+    return np.array(values) if numbers else np.array(values, dtype=object)
+
+
+def _level(point: Study, snr: float) -> float:
+    return point.noise.process.level(snr)

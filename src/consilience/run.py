@@ -14,6 +14,8 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from consilience import train
+from consilience._array import memory_budget
+from consilience.across import Comparisons, Group, Represented
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
 from consilience.store import RunStore, open_run
@@ -69,20 +71,22 @@ def run(
     template = plan.template()
     with RunStore(folder, study) as store:
         store.create(template)
-        missing = store.missing()
+        missing, groups = store.missing(), store.missing_groups(plan.across.groups)
         n_cells = len(study.cells())
         done = n_cells - len(missing)
         if progress:
             progress(done, n_cells)
         written = 0
+        ordered = order(missing) if order else missing
         # BLAS rounds differently with every number of threads, and results must not depend on it.
         single = threadpool_limits(1, user_api="blas")
         try:
-            for cell, values in compute(plan, order(missing) if order else missing, devices=devices):
-                store.write(cell, values)
-                written += 1
-                if progress:
-                    progress(done + written, n_cells)
+            for place, values in compute(plan, ordered, groups, devices=devices):
+                store.write(place, values)
+                if isinstance(place, Cell):
+                    written += 1
+                    if progress:
+                        progress(done + written, n_cells)
         finally:
             single.restore_original_limits()
             if written:
@@ -99,17 +103,56 @@ def run(
     return open_run(folder)
 
 
-def compute(plan: Plan, cells: Sequence[Cell], *, devices: int | None = None) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Train and measure cells; yield each with its values for `RunStore.write` as it is finished."""
+def compute(
+    plan: Plan, cells: Sequence[Cell], groups: Sequence[Group] = (), *, devices: int | None = None
+) -> Iterator[tuple[Cell | Group, dict[str, Any]]]:
+    """Train and measure cells, and compare groups of them; yield each with its values for `RunStore.write`.
+
+    Cells of a group that are finished already are trained again, for their representations, and not yielded.
+    """
+    wanted = {cell.index for cell in cells}
+    for batch in _batches(plan, cells, groups):
+        comparisons = Comparisons(plan.across, groups, layers=plan.layers, members=plan.study.grid.members)
+        for cell, trained in _trained(plan, batch, devices):
+            targets = plan.ensemble(cell).splits.probe_y
+            values = cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
+            if cell.index in wanted:
+                yield cell, values
+            finished = comparisons.add(cell, Represented(trained.layers, values["failure"] == ""), targets)
+            if finished is not None:
+                yield finished
+
+
+def _trained(plan: Plan, cells: Sequence[Cell], devices: int | None) -> Iterator[tuple[Cell, train.Trained]]:
+    """Train cells, those of one ensemble together."""
     ensembles: dict[int, tuple[train.Ensemble, list[Cell]]] = {}
     for cell in cells:
         ensemble = plan.ensemble(cell)
         ensembles.setdefault(id(ensemble), (ensemble, []))[1].append(cell)
-    for ensemble, members_of in ensembles.values():
-        asked = [plan.training(cell) for cell in members_of]
+    for ensemble, together in ensembles.values():
+        asked = [plan.training(cell) for cell in together]
         for index, trained in train.train(ensemble, asked, devices=devices):
-            steps = asked[index].options.steps
-            yield members_of[index], cell_values(plan, trained, ensemble.splits.probe_y, steps=steps)
+            yield together[index], trained
+
+
+def _batches(plan: Plan, cells: Sequence[Cell], groups: Sequence[Group]) -> list[list[Cell]]:
+    """Cells that are trained together: all of them, unless what groups hold until they are complete takes too much."""
+    in_groups = {cell.index for group in groups for cell in group.cells}
+    batches: list[list[Cell]] = [[cell for cell in cells if cell.index not in in_groups]]
+    held = 0
+    for group in groups:
+        size = sum(_bytes_represented(plan, cell) for cell in group.cells)
+        if batches[-1] and held + size > memory_budget():
+            batches.append([])
+            held = 0
+        batches[-1] += group.cells
+        held += size
+    return [batch for batch in batches if batch]
+
+
+def _bytes_represented(plan: Plan, cell: Cell) -> int:
+    ensemble = plan.ensemble(cell)
+    return 4 * ensemble.members * len(ensemble.splits.probe_x) * sum(plan.widths(cell).values())
 
 
 class Estimate(NamedTuple):
@@ -154,7 +197,7 @@ def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
 def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> float:
     """Time the measures on random activations of the cell's shapes."""
     rng = np.random.default_rng(0)
-    widths = train.layer_widths(plan.point(cell).network, *plan.sizes(cell))
+    widths = plan.widths(cell)
     alive = np.ones(ensemble.members, bool)
     n_probe = len(ensemble.splits.probe_x)
     layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}

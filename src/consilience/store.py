@@ -46,6 +46,13 @@ variable was introduced lack it, and are read and resumed without.
                                                    given the networks. Only differences between parts mean anything:
                                                    jackknife pseudo-values, or scores on the part alone
                                                    (`consilience.values.scores_by_part`).
+``failure`` (cell, member)                         why there is no network: it diverged, its trainer raised, memory ran
+                                                   out; "" where there is one
+``alignment_across`` (group, measure_across,       runs with ``[pairs] across``: scores between members of cells that
+variant_a, layer_a, network_a, variant_b,          differ in nothing but those axes, a before b where a measure is
+layer_b, network_b)                                asymmetric; ``note_across`` and ``done_across`` (group) as for cells.
+                                                   The dimensions of a group are the other axes, listed in
+                                                   ``attrs["across"]`` (JSON); ``kind_across`` (measure_across)
 ``regime`` (cell, member)                          linear networks: which theory of the hidden layer holds
                                                    (`consilience.theory.regime`), "small-initialization", "balanced",
                                                    "lazy" or "between"; "" for other networks and members that
@@ -63,7 +70,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,10 +79,11 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from consilience.across import Group
 from consilience.errors import ConsilienceError
 from consilience.study import Cell, Study
 
-__all__ = ["REGIME", "RunStore", "open_run", "write_atomically"]
+__all__ = ["ACROSS", "REGIME", "RunStore", "open_run", "write_atomically"]
 
 _STUDY, _RESULTS, _PROVENANCE, _LOCK = "study.toml", "results.zarr", "provenance.json", ".lock"
 # Dimensions after those of the cell, type and fill value of what is written cell by cell.
@@ -93,6 +101,7 @@ _VARIABLES: _Variables = {
 }
 _OPTIONAL: _Variables = {
     "alignment_by_part": (("layer", "measure", "part"), np.float64, np.nan),
+    "failure": (("member",), str, ""),
     "regime": (("member",), str, ""),
     "imbalance": (("member",), np.float64, np.nan),
     "hidden_from_map": (("member",), np.float64, np.nan),
@@ -101,11 +110,29 @@ _OPTIONAL: _Variables = {
 REGIME = ("regime", "imbalance", "hidden_from_map", "hidden_kept")
 """Variables of runs that have linear networks."""
 
+_SIDES = ("variant_a", "layer_a", "network_a", "variant_b", "layer_b", "network_b")
+_OF_GROUPS: _Variables = {
+    "alignment_across": (("measure_across", *_SIDES), np.float64, np.nan),
+    "note_across": ((), str, ""),
+    "done_across": ((), np.bool_, False),
+}
+ACROSS = tuple(_OF_GROUPS)
+"""Variables of runs that compare across cells: a group of cells in place of a cell."""
+
 
 def _variables(attributes: Mapping[str, Any]) -> _Variables:
     """Return the variables of a run by its attributes, "done" last; what a later version added is left alone."""
     optional = json.loads(attributes.get("optional", "[]"))
     return {name: _OPTIONAL[name] for name in optional if name in _OPTIONAL} | _VARIABLES
+
+
+def _variables_of_groups(attributes: Mapping[str, Any]) -> _Variables:
+    """Return the variables of comparisons across cells, "done_across" last."""
+    return _OF_GROUPS if "done_across" in json.loads(attributes.get("optional", "[]")) else {}
+
+
+def _group_axes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(json.loads(attributes.get("across", "{}")).get("axes", ()))
 
 
 def open_run(path: str | Path) -> xr.Dataset:
@@ -123,7 +150,7 @@ def open_run(path: str | Path) -> xr.Dataset:
         lazy = xr.open_zarr(folder / _RESULTS, consolidated=False)
         if "done" in lazy:
             # First: a cell that another process finishes while the rest is read does not count yet.
-            lazy = lazy.assign(done=lazy["done"].load())
+            lazy = lazy.assign({name: lazy[name].load() for name in ("done", "done_across") if name in lazy})
         dataset = lazy.load()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ConsilienceError(f"{folder}: results cannot be read, a file is damaged ({error}); {_REPAIR}") from error
@@ -133,9 +160,13 @@ def open_run(path: str | Path) -> xr.Dataset:
 
 def _only_done(dataset: xr.Dataset) -> xr.Dataset:
     """Blank what a killed process, or one still at work, has written of cells that are not done."""
-    for name, (_, _, fill) in _variables(dataset.attrs).items():
-        if name != "done":
-            dataset[name] = dataset[name].where(dataset["done"], fill).astype(dataset[name].dtype)
+    for done, variables in (
+        ("done", _variables(dataset.attrs)),
+        ("done_across", _variables_of_groups(dataset.attrs)),
+    ):
+        for name, (_, _, fill) in variables.items():
+            if name != done:
+                dataset[name] = dataset[name].where(dataset[done], fill).astype(dataset[name].dtype)
     return dataset
 
 
@@ -144,15 +175,16 @@ _REPAIR = "remove the run directory and run the study again"
 
 def _check_complete(folder: Path, dataset: xr.Dataset) -> None:
     """Refuse a run with lost files: Zarr would give fill values in their place, as if they had been measured."""
-    variables = _variables(dataset.attrs)
-    lost = [name for name in variables if name not in dataset]
+    parts = {"done": _variables(dataset.attrs), "done_across": _variables_of_groups(dataset.attrs)}
+    lost = [name for variables in parts.values() for name in variables if name not in dataset]
     if lost:
         raise ConsilienceError(f"{folder}: the results have no variable {lost[0]!r}, a file is lost; {_REPAIR}")
-    for index in np.argwhere(dataset["done"].values):
-        for name in variables:
-            chunk = [*map(str, index), *["0"] * (dataset[name].ndim - len(index))]
-            if not (folder / _RESULTS / name).joinpath("c", *chunk).is_file():
-                raise ConsilienceError(f"{folder}: {name} of the finished cell {index.tolist()} is lost; {_REPAIR}")
+    for done, variables in parts.items():
+        for index in np.argwhere(dataset[done].values) if variables else ():
+            for name in variables:
+                chunk = [*map(str, index), *["0"] * (dataset[name].ndim - len(index))]
+                if not (folder / _RESULTS / name).joinpath("c", *chunk).is_file():
+                    raise ConsilienceError(f"{folder}: {name} of the finished cell {index.tolist()} is lost; {_REPAIR}")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -235,16 +267,8 @@ class RunStore:
             template.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
             group = zarr.open_group(path)
             cell_dims = ("snr", "n_train", *json.loads(template.attrs["axes"]))
-            for name, (further, dtype, fill) in _variables(template.attrs).items():
-                further_sizes = tuple(template.sizes[dim] for dim in further)
-                group.create_array(
-                    name,
-                    shape=tuple(template.sizes[dim] for dim in cell_dims) + further_sizes,
-                    chunks=(1,) * len(cell_dims) + further_sizes,
-                    dtype=dtype,
-                    fill_value=fill,
-                    dimension_names=cell_dims + further,
-                )
+            _create(group, template, cell_dims, _variables(template.attrs))
+            _create(group, template, _group_axes(template.attrs), _variables_of_groups(template.attrs))
             write_atomically(self.folder / _STUDY, self.study.toml())
         self._group = zarr.open_group(path)
         before, now = (json.loads(attributes["data"]) for attributes in (self._group.attrs, template.attrs))
@@ -259,14 +283,24 @@ class RunStore:
         done = self._group["done"][...]
         return [cell for cell in self.study.cells() if not done[cell.index]]
 
-    def write(self, cell: Cell, values: Mapping[str, Any]) -> None:
-        """Write one finished cell: each variable's block, and then that it is done."""
+    def missing_groups(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups whose comparisons are not done, in order."""
+        if not _variables_of_groups(self._group.attrs):
+            return []
+        done = self._group["done_across"][...]
+        return [group for group in groups if not done[group.index]]
+
+    def write(self, place: Cell | Group, values: Mapping[str, Any]) -> None:
+        """Write one finished cell, or group of cells: each variable's block, and then that it is done."""
+        of_group = isinstance(place, Group)
+        variables = (_variables_of_groups if of_group else _variables)(self._group.attrs)
+        done = "done_across" if of_group else "done"
         # Chunks that equal the fill value are written too: a file that is not there is then a file that was lost.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            for name in _variables(self._group.attrs):
-                if name != "done":
-                    self._group[name][cell.index] = values[name]
-            self._group["done"][cell.index] = True
+            for name in variables:
+                if name != done:
+                    self._group[name][place.index] = values[name]
+            self._group[done][place.index] = True
 
     def record(self, session: Mapping[str, Any]) -> None:
         """Append one process's times and environment to the provenance."""
@@ -278,6 +312,20 @@ class RunStore:
         sessions.append(dict(session))
         write_atomically(path, json.dumps(sessions, indent=2))
         self._group.attrs["wall_seconds"] = sum(entry["wall_seconds"] for entry in sessions)
+
+
+def _create(group: Any, template: xr.Dataset, leading: tuple[str, ...], variables: _Variables) -> None:
+    """Lay out variables, one chunk for each place on the leading dimensions."""
+    for name, (further, dtype, fill) in variables.items():
+        sizes = tuple(template.sizes[dim] for dim in further)
+        group.create_array(
+            name,
+            shape=tuple(template.sizes[dim] for dim in leading) + sizes,
+            chunks=(1,) * len(leading) + sizes,
+            dtype=dtype,
+            fill_value=fill,
+            dimension_names=leading + further,
+        )
 
 
 def _unfinished_layout(folder: Path) -> bool:

@@ -16,10 +16,12 @@ import tomlkit
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from consilience._catalogue import suggestion
+from consilience._custom import reference
 from consilience._messages import one_line
-from consilience._tables import Data, Grid, Measures, Noise, Raw, Table, tagged
+from consilience._tables import Data, Grid, Measures, Noise, Pairs, Raw, Table, Trainer, tagged
+from consilience._variants import TAGS, WHOLE, key_of, merged, thawed
 from consilience.errors import ConsilienceError
-from consilience.train import NETWORKS, Linear, NetworkOptions, TrainOptions
+from consilience.train import NETWORKS, Foreign, Linear, NetworkOptions, TrainOptions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +40,14 @@ class Cell:
 
 def _network(raw: Any) -> Any:
     return tagged(raw, tag="kind", catalogue=NETWORKS)["kind"] if isinstance(raw, Mapping) else raw
+
+
+def _foreign(trainer: Trainer) -> Foreign:
+    """Return what stands for the networks of a trainer."""
+    if callable(trainer.function):
+        reference(trainer.function)
+    options = tuple(sorted(trainer.options.items()))
+    return Foreign(function=trainer.function, layers=trainer.layers, options=options)
 
 
 class Study(Table):
@@ -66,9 +76,11 @@ class Study(Table):
     data: Data
     noise: Noise
     network: Annotated[NetworkOptions, BeforeValidator(_network)]
+    trainer: Trainer | None = None
     train: TrainOptions = Field(default_factory=TrainOptions)
     grid: Grid
     measure: Measures = Field(default_factory=Measures)
+    pairs: Pairs = Field(default_factory=Pairs)
 
     def __init__(self, **tables: Any) -> None:
         try:
@@ -96,8 +108,47 @@ class Study(Table):
             raise ValueError("must hold no / and not begin with a dot: it names the run directory")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _networks_of_a_trainer(cls, raw: Any) -> Any:
+        """A study has either networks described here or a trainer of the user's own."""
+        if not isinstance(raw, Mapping) or raw.get("trainer") is None:
+            return raw
+        for table in ("network", "train"):
+            if table in raw and not isinstance(raw[table], Foreign):
+                raise ConsilienceError(
+                    f"{table}: this study has a trainer of its own, which knows nothing of [{table}]; give its options "
+                    f"in [trainer]"
+                )
+        trainer = Trainer.model_validate(raw["trainer"])
+        return {**raw, "trainer": trainer, "network": _foreign(trainer)}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        self._check_training()
+        self._check_pairs()
+        for values in self._axis_points():
+            if values:
+                self.at(values)
+        return self
+
+    def _check_pairs(self) -> None:
+        """Refuse comparisons across what is no axis of the grid."""
+        axes = {"snr": self.grid.snr, "n_train": self.grid.n_train, **self.grid.axes}
+        for key in self.pairs.across:
+            if key not in axes:
+                raise ConsilienceError(f"pairs.across = {key!r}: not an axis of this grid; {suggestion(key, axes)}")
+            if len(axes[key]) < 2:
+                raise ConsilienceError(f"pairs.across = {key!r}: this axis has one value; give it two or more")
+        if len(set(self.pairs.across)) < len(self.pairs.across):
+            raise ConsilienceError(f"pairs.across = {list(self.pairs.across)}: an axis is named twice; name it once")
+        if self.pairs.measures and not self.pairs.across:
+            raise ConsilienceError("pairs.measures: says nothing without pairs.across; name an axis of the grid there")
+
+    def _check_training(self) -> None:
+        """Refuse options of training that contradict each other or the network."""
+        if isinstance(self.network, Foreign):
+            return
         if self.train.batch != "full" and self.train.solver == "gradient" and self.train.batch > max(self.grid.n_train):
             raise ConsilienceError(
                 f"train.batch = {self.train.batch}: larger than every n_train (up to {max(self.grid.n_train)}); "
@@ -112,10 +163,6 @@ class Study(Table):
                 raise ConsilienceError(
                     "train.loss = 'cross-entropy': the exact solver minimises the squared error; set 'squared-error'"
                 )
-        for values in self._axis_points():
-            if values:
-                self.at(values)
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as tables: what a study holds is read-only, which pickle cannot restore."""
@@ -133,13 +180,16 @@ class Study(Table):
     def at(self, axes: Mapping[str, Any]) -> Study:
         """Return the study without further axes, their keys set to these values."""
         tables = self.tables()
+        tables.pop("pairs", None)
+        if self.trainer is not None:
+            tables["trainer"]["function"] = self.trainer.function
         for key in self.grid.axes:
             del tables["grid"][key]
-        return Study(**_override(tables, axes))
+        return Study(**_set(tables, axes))
 
     def cells(self) -> list[Cell]:
         """Return the cells of the grid in order: the last axis varies fastest."""
-        points = {json.dumps(values): self.at(values) for values in self._axis_points()}
+        points = {key_of(values): self.at(values) for values in self._axis_points()}
         sizes = [
             range(len(self.grid.snr)),
             range(len(self.grid.n_train)),
@@ -149,24 +199,27 @@ class Study(Table):
         for index in itertools.product(*sizes):
             snr, n_train = self.grid.snr[index[0]], self.grid.n_train[index[1]]
             axes = {key: values[i] for (key, values), i in zip(self.grid.axes.items(), index[2:], strict=True)}
-            digest = _hash(points[json.dumps(axes)], snr, n_train)
+            digest = _hash(points[key_of(axes)], snr, n_train)
             found.append(Cell(index, {"snr": snr, "n_train": n_train, **axes}, digest))
         return found
 
     def tables(self) -> Raw:
         """Return the study as nested dictionaries, every option resolved; `Study(**tables)` is the inverse."""
-        network = {"kind": self.network.name, **asdict(self.network)}
+        if self.trainer is not None:
+            networks: Raw = {"trainer": self.trainer.raw()}
+        else:
+            networks = {"network": {"kind": self.network.name, **asdict(self.network)}, "train": asdict(self.train)}
         tables: Raw = {
             "name": self.name,
             "seed": self.seed,
             "data": self.data.raw(),
             "noise": self.noise.raw(),
-            "network": network,
-            "train": asdict(self.train),
+            **networks,
             "grid": self.grid.raw(),
             "measure": self.measure.raw(),
         }
-        return _plain(tables)
+        pairs = self.pairs.raw()
+        return _plain(tables | ({"pairs": pairs} if pairs else {}))
 
     def toml(self) -> str:
         """Return the resolved study as TOML text."""
@@ -190,6 +243,7 @@ def _hash(study: Study, snr: float, n_train: int) -> str:
     """
     tables = study.tables()
     del tables["name"]
+    tables.pop("pairs", None)
     tables["grid"] = {
         "members": study.grid.members,
         "snr": snr,
@@ -205,7 +259,8 @@ def _keys_beside(error: ValidationError) -> list[str]:
     table = error.errors()[0]["loc"][0] if len(error.errors()[0]["loc"]) > 1 else None
     if table == "train":
         return [field.name for field in fields(TrainOptions)]
-    return list({"data": Data, "noise": Noise, "grid": Grid, "measure": Measures}.get(str(table), Study).model_fields)
+    tables = {"data": Data, "noise": Noise, "grid": Grid, "measure": Measures, "pairs": Pairs, "trainer": Trainer}
+    return list(tables.get(str(table), Study).model_fields)
 
 
 def _plain(value: Any) -> Any:
@@ -229,6 +284,26 @@ def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
         else:
             raise ConsilienceError(f"{dotted} = {value!r}: {table} is a single value and not a table; set it as such")
     return result
+
+
+def _set(tables: Raw, axes: Mapping[str, Any]) -> Raw:
+    """Return the tables with one value of every further axis: of a key, or of a whole table."""
+    for key, value in axes.items():
+        table, _, option = key.partition(".")
+        if key in WHOLE:
+            tables[key] = merged(key, tables.get(key, {}), value)
+        elif option and TAGS.get(table) == option and tables[table].get(option) != value:
+            tables[table] = {option: value, **_carried(tables[table], table)}
+        else:
+            tables = _override(tables, {key: thawed(value)})
+    return tables
+
+
+def _carried(options: Raw, table: str) -> Raw:
+    """Return the options that go on to another kind of thing: those that were set, not those at their defaults."""
+    kind = NETWORKS.get(options.get("kind", "")) if table == "network" else None
+    defaults = {} if kind is None else {field.name: _plain(field.default) for field in fields(kind)}
+    return {key: value for key, value in options.items() if key != TAGS[table] and defaults.get(key, ...) != value}
 
 
 def built_in_studies() -> dict[str, Path]:

@@ -38,22 +38,18 @@ def cell_values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None
     steps
         Stands for the end of training: where a member diverged whose loss stayed finite.
     """
-    finite = trained.diverged_at < 0
-    alive = finite.copy()
-    for activations in trained.layers.values():
-        alive &= np.isfinite(activations).all(axis=(1, 2))
+    failure = _failures(trained)
+    alive = failure == ""
     values: dict[str, Any] = {
         name: np.where(alive, getattr(trained, name), np.nan)
         for name in ("train_loss", "train_error", "test_loss", "test_error")
     }
     values["converged"] = alive & (trained.train_error <= (0 if plan.task == "classification" else FITTED))
-    values["diverged_at"] = np.where(alive, -1, np.where(finite, steps, trained.diverged_at))
-    notes = [
-        f"member {member} diverged: its loss stopped being finite at step {trained.diverged_at[member]}"
-        if not finite[member]
-        else f"member {member} diverged: its activations on the probe inputs are not finite"
-        for member in np.flatnonzero(~alive)
-    ]
+    unfinished = trained.diverged_at < 0
+    diverged = ~alive & (unfinished if trained.failed is None else (trained.failed == "") & unfinished)
+    values["diverged_at"] = np.where(diverged, steps, trained.diverged_at)
+    values["failure"] = failure
+    notes = [f"member {member} {failure[member]}" for member in np.flatnonzero(~alive)]
     layers = [layer_scores(plan, layer, trained.layers.get(layer), alive, targets) for layer in plan.layers]
     values["alignment"] = np.stack([layer.pairs for layer in layers])
     values["alignment_by_part"] = np.stack([layer.parts for layer in layers])
@@ -62,6 +58,20 @@ def cell_values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None
     regimes, remarks = _regimes(trained.weights, alive)
     values["note"] = "\n".join([*notes, *remarks])
     return values | regimes
+
+
+def _failures(trained: train.Trained) -> NDArray[Any]:
+    """Why a member is no network to measure, (member,); "" where it is."""
+    finite = np.ones(len(trained.diverged_at), bool)
+    for activations in trained.layers.values():
+        finite &= np.isfinite(activations).all(axis=(1, 2))
+    reasons = np.where(finite, "", "diverged: its activations on the probe inputs are not finite").astype(object)
+    for member in np.flatnonzero(trained.diverged_at >= 0):
+        reasons[member] = f"diverged: its loss stopped being finite at step {trained.diverged_at[member]}"
+    for member, reason in enumerate(() if trained.failed is None else trained.failed):
+        if reason:
+            reasons[member] = f"failed: {reason}"
+    return reasons.astype(np.dtypes.StringDType())
 
 
 class LayerScores(NamedTuple):

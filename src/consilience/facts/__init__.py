@@ -5,6 +5,7 @@ Alignment is always spoken of in one direction: for a distance the *largest* val
 
 from __future__ import annotations
 
+from consilience.facts.across import BestLayers, across_keys, across_sentences, across_table, best_layers, layer_means
 from consilience.facts.curves import (
     Selection,
     alignment_estimate,
@@ -31,11 +32,16 @@ from consilience.facts.words import (
 )
 
 __all__ = [
+    "BestLayers",
     "Lowest",
     "Selection",
     "Table",
     "Threshold",
+    "across_keys",
+    "across_sentences",
+    "across_table",
     "alignment_estimate",
+    "best_layers",
     "cell_replicates",
     "combinations",
     "extra_axes",
@@ -43,6 +49,7 @@ __all__ = [
     "headline",
     "interpolation_threshold",
     "is_distance",
+    "layer_means",
     "lowest_alignment",
     "number_text",
     "regime_sentence",

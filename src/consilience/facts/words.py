@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from consilience.facts.across import across_sentences
 from consilience.facts.curves import (
     Selection,
     alignment_estimate,
@@ -56,7 +57,7 @@ def sentences(ds: xr.Dataset, *, layer: str | None = None, measure: str | None =
         selection = Selection(layer or default_layer, measure or default_measure, at)
         spoken += [prefix + sentence for sentence in selection_sentences(ds, selection)]
     regime = regime_sentence(ds)
-    return [*spoken, *([regime] if regime else []), *run_sentences(ds)]
+    return [*spoken, *across_sentences(ds), *([regime] if regime else []), *run_sentences(ds)]
 
 
 def selection_sentences(ds: xr.Dataset, selection: Selection) -> list[str]:
@@ -88,14 +89,13 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
     """What holds for the run as a whole: members that diverged, and what ± means."""
     members, done = ds.sizes["member"], ds["done"].values
     diverged = ds["diverged_at"].values >= 0
-    lost = int(diverged.sum())
-    spoken: list[str] = []
-    if lost:
-        cells = int(diverged.any(axis=-1).sum())
-        spoken.append(
-            f"{lost} of {counted(int(done.sum()) * members, 'training')} diverged, in {cells} of "
-            f"{counted(done.size, 'cell')}; {'it is' if lost == 1 else 'they are'} left out of every mean."
-        )
+    failed = (ds["failure"].values != "") & ~diverged if "failure" in ds else np.zeros_like(diverged)
+    spoken = [
+        f"{lost.sum()} of {counted(int(done.sum()) * members, 'training')} {what}, in {lost.any(axis=-1).sum()} of "
+        f"{counted(done.size, 'cell')}; {'it is' if lost.sum() == 1 else 'they are'} left out of every mean."
+        for lost, what in ((diverged, "diverged"), (failed, "failed"))
+        if lost.any()
+    ]
     if members < 3:
         spoken.append(
             f"With {counted(members, 'member')} there is no standard error: nothing here says how far another "

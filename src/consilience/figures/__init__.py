@@ -5,6 +5,7 @@ Data are tidy tables (one row per point). Drawing needs Matplotlib: ``pip instal
 
 from __future__ import annotations
 
+from consilience.figures.across import across_data, across_layers_data, plot_across, plot_across_layers
 from consilience.figures.alignment_curve import alignment_curve_data, plot_alignment_curve
 from consilience.figures.errors import errors_data, plot_errors, threshold_data
 from consilience.figures.generalization import generalization_data, plot_generalization
@@ -13,10 +14,14 @@ from consilience.figures.prediction import plot_prediction, prediction_data
 from consilience.figures.theory import plot_theory, theory_data
 
 __all__ = [
+    "across_data",
+    "across_layers_data",
     "alignment_curve_data",
     "errors_data",
     "generalization_data",
     "heat_map_data",
+    "plot_across",
+    "plot_across_layers",
     "plot_alignment_curve",
     "plot_errors",
     "plot_generalization",

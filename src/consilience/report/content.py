@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,6 +15,9 @@ import pandas as pd
 
 from consilience.claims import Verdict, evaluate
 from consilience.facts import (
+    across_keys,
+    across_sentences,
+    across_table,
     combinations,
     extra_axes,
     first_selection,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["chart_data", "page_words", "snr_texts"]
 
 _SHOWN_FAILURES = 200
+_LOST_MEMBER = re.compile(r"member \d+ (diverged|failed): ")
 _LABELS = {
     "n_features": "features", "n_outputs": "outputs", "n_pool": "rows to train on", "n_test": "rows to test on",
     "n_probe": "probe inputs", "memory_gib": "memory (GiB)", "definition": "SNR is",
@@ -149,6 +154,8 @@ def page_words(ds: xr.Dataset) -> dict[str, Any]:
         "not_finished": unfinished_sentence(ds),
         "run_sentences": run_sentences(ds),
         "table": table,
+        "across": across_table(ds) if across_keys(ds) else None,
+        "across_sentences": across_sentences(ds),
         "sampling": sampling_sentence(ds),
         "theory_notes": [note for note in (attrs["theory"], regime_sentence(ds)) if note],
         "study": attrs["study"],
@@ -164,7 +171,7 @@ def page_words(ds: xr.Dataset) -> dict[str, Any]:
                 "alignment": attrs["alignment_convention"],
             }
         ),
-        "failure_columns": ("SNR", "n_train", *extra_axes(ds), "member", "step"),
+        "failure_columns": ("SNR", "n_train", *extra_axes(ds), "member", "step", "why"),
         "failures": failures[:_SHOWN_FAILURES],
         "n_failures": len(failures),
         "notes": _notes(ds),
@@ -176,7 +183,7 @@ def _lead(ds: xr.Dataset) -> str:
     """One line under the title: what was run."""
     parameters = ds["n_parameters"].values[ds["done"].values]
     size = ""
-    if parameters.size:
+    if parameters.any():  # 0: those of a trainer, which nothing here counts
         low, high = int(parameters.min()), int(parameters.max())
         size = f" with {low:,}" + (f" to {high:,}" if high > low else "") + " parameters"
     cells = ds["done"].size
@@ -210,22 +217,27 @@ def _text(value: Any) -> str:
 
 
 def _failures(ds: xr.Dataset) -> list[tuple[str, ...]]:
-    """A row for every member that diverged: where, which member, at which step."""
+    """A row for every member without a network: where, which member, at which step if it diverged, and why."""
     names = ("snr", "n_train", *extra_axes(ds), "member")
-    steps: Any = ds["diverged_at"].transpose(*names)
+    steps: Any = ds["diverged_at"].transpose(*names).values
+    # Runs written before reasons were kept know of divergence alone.
+    reasons: Any = ds["failure"].transpose(*names).values if "failure" in ds else np.where(steps >= 0, "diverged", "")
     return [
         (
             *(number_text(ds[name].values[i].item()) for name, i in zip(names, index, strict=True)),
-            str(steps.values[index]),
+            str(steps[index]) if steps[index] >= 0 else "–",
+            str(reasons[index]),
         )
-        for index in zip(*np.nonzero(steps.values >= 0), strict=True)
+        for index in zip(*np.nonzero((steps >= 0) | (reasons != "")), strict=True)
     ]
 
 
 def _notes(ds: xr.Dataset) -> list[tuple[str, int]]:
-    """Every reason for a missing score that is not a divergence, with the number of cells it was given in."""
-    lines = [line for note in ds["note"].values.ravel().tolist() for line in dict.fromkeys(note.splitlines())]
-    return list(Counter(line for line in lines if " diverged: " not in line).items())
+    """Every reason for a missing score that is not a lost member, with the number of cells it was given in."""
+    names = ("note", "note_across") if across_keys(ds) else ("note",)
+    notes = [note for name in names for note in ds[name].values.ravel().tolist()]
+    lines = [line for note in notes for line in dict.fromkeys(note.splitlines())]
+    return list(Counter(line for line in lines if not _LOST_MEMBER.match(line)).items())
 
 
 def _unfinished(ds: xr.Dataset) -> list[str]:

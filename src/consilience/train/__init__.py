@@ -14,22 +14,26 @@ from consilience.train.networks import (
 from consilience.train.options import TrainOptions
 from consilience.train.spec import Trained
 from consilience.train.tangent import tangent_kernel
+from consilience.train.trainer import Foreign, TrainingSet, layers_of_trainer
 
 __all__ = [
     "MLP",
     "NETWORKS",
     "Cell",
     "Ensemble",
+    "Foreign",
     "Linear",
     "Network",
     "NetworkOptions",
     "TrainOptions",
     "Trained",
+    "TrainingSet",
     "bytes_per_network",
     "compile_program",
     "count_parameters",
     "devices",
     "layer_widths",
+    "layers_of_trainer",
     "n_cores",
     "seconds_per_network",
     "tangent_kernel",

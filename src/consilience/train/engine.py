@@ -21,6 +21,7 @@ from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
 from consilience.train.spec import Arrays, Rows, Spec, Trained
+from consilience.train.trainer import Foreign, call_trainer
 
 __all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
 
@@ -116,7 +117,9 @@ def train(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = No
     for index, cell in enumerate(cells):
         groups.setdefault(ensemble.spec(cell), []).append(index)
     for spec, indices in groups.items():
-        run = _solve if spec.options.solver == "exact" else _descend
+        run = call_trainer if isinstance(spec.network, Foreign) else _descend
+        if spec.options.solver == "exact":
+            run = _solve
         yield from run(ensemble, spec, cells, indices, devices)
 
 

@@ -81,3 +81,4 @@ class Trained(NamedTuple):
     test_error: Any
     diverged_at: Any  # int32, -1 where the loss stayed finite
     weights: Weights | None = None  # of linear networks only
+    failed: Any = None  # (rows,) text: why there is no network, "" where there is one; None where none failed

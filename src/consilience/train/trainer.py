@@ -1,0 +1,232 @@
+"""Networks that a function of the user's trains: PyTorch, scikit-learn, anything.
+
+One call of the function per member: it gets the member's noisy training set and returns a predictor, a function from
+inputs to every layer's activations by name. Everything after that is as for networks trained here.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from consilience._custom import resolve
+from consilience.errors import ConsilienceError
+from consilience.train.losses import errors, losses
+from consilience.train.networks import Network, NetworkOptions
+from consilience.train.realize import training_set
+from consilience.train.spec import Arrays, Rows, Spec, Trained
+
+if TYPE_CHECKING:
+    from consilience.train.engine import Cell, Ensemble
+
+__all__ = ["Foreign", "Predictor", "TrainingSet", "call_trainer", "layers_of_trainer"]
+
+Predictor = Callable[[NDArray[np.float32]], Mapping[str, Any]]
+_Draw = Callable[[Rows], tuple[Any, Any]]
+_LOSSES = ("train_loss", "train_error", "test_loss", "test_error")
+
+
+class TrainingSet(NamedTuple):
+    """What a trainer gets: one member's training set, noise included, and what it is part of.
+
+    ``x`` (n_train, d) float32, standardised; ``y`` (n_train,) int32 classes 0 … n_outputs − 1, or (n_train, n_outputs)
+    float32 standardised values; ``task`` "classification" or "regression"; ``seed`` of everything random: the same for
+    all members where the study shares "init", else each its own; ``image_shape`` (rows, columns) of images.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+    task: str
+    n_outputs: int
+    image_shape: tuple[int, int] | None
+    seed: int
+    member: int
+
+
+@dataclass(frozen=True)
+class Foreign(NetworkOptions):
+    """Stands in a study for the networks that a trainer makes: nothing is known of them before.
+
+    Attributes
+    ----------
+    function
+        The trainer, or where to import it from.
+    layers
+        Names of what its predictors return, in order; None: not known before one member is trained.
+    options
+        Keyword arguments of the trainer, sorted by name.
+    """
+
+    name: ClassVar[str] = "trainer"
+
+    function: str | Callable[..., Any] = ""
+    layers: tuple[str, ...] | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    hidden: tuple[int, ...] = ()
+    init_scale: float = 1.0
+
+    def build(self, *_: object, **__: object) -> Network:
+        """Refuse: the trainer builds these networks."""
+        raise ConsilienceError("networks of a trainer are built by the trainer; there is nothing to compile or count")
+
+    def train(self, training: TrainingSet) -> Predictor:
+        """Call the trainer."""
+        function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
+        return function(training, **dict(self.options))
+
+
+class _Outcome(NamedTuple):
+    """One member: what its network does, or why there is none."""
+
+    layers: dict[str, NDArray[np.float32]]
+    numbers: dict[str, float]
+    failed: str
+
+
+def layers_of_trainer(ensemble: Ensemble, cell: Cell, network: Foreign) -> dict[str, int]:
+    """Return the width of every layer by name, "output" last, by training members of a cell until one succeeds.
+
+    Raises
+    ------
+    ConsilienceError
+        With the trainer's own words, when every member fails.
+    """
+    outcome = _Outcome({}, {}, "the ensemble has no member")
+    spec = ensemble.spec(cell)
+    for outcome in _outcomes(ensemble, spec, cell, network, _draw(ensemble, spec)):
+        if not outcome.failed:
+            return {name: activations.shape[1] for name, activations in outcome.layers.items()}
+    raise ConsilienceError(f"trainer: no member could be trained at n_train = {cell.n_train}: {outcome.failed}")
+
+
+def call_trainer(
+    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
+) -> Iterator[tuple[int, Trained]]:
+    """Train every member of the cells, one call each; a member whose call fails is recorded with the reason."""
+    del devices  # the trainer has its own
+    network = spec.network
+    assert isinstance(network, Foreign)
+    draw = _draw(ensemble, spec)
+    for index in indices:
+        yield index, _stacked(list(_outcomes(ensemble, spec, cells[index], network, draw)))
+
+
+def _draw(ensemble: Ensemble, spec: Spec) -> _Draw:
+    """Return a function that draws a member's noisy training pool; compiled once for all cells."""
+    data = Arrays.of(ensemble.splits, ensemble.seed)
+    return jax.jit(lambda row: training_set(spec, row, data, n_max=ensemble.n_max))
+
+
+def _outcomes(ensemble: Ensemble, spec: Spec, cell: Cell, network: Foreign, draw: _Draw) -> Iterator[_Outcome]:
+    """Train the members of one cell, one after another."""
+    rows = ensemble.rows([cell])
+    for member in range(ensemble.members):
+        row = Rows(*(np.asarray(column[member]) for column in rows))
+        # Copies: what JAX gives cannot be written to, which not every library puts up with.
+        x, y = (np.array(array[: cell.n_train]) for array in draw(row._replace(member=np.uint32(member))))
+        training = TrainingSet(
+            x, y, ensemble.splits.task, spec.n_outputs, ensemble.splits.image_shape, _seed(ensemble, member), member
+        )
+        yield _outcome(ensemble, spec, network, training, float(rows.target_variance[member]))
+
+
+def _seed(ensemble: Ensemble, member: int) -> int:
+    """A 31-bit number, which every library takes as a seed."""
+    own = () if "init" in ensemble.shared else (member,)
+    return int(np.random.SeedSequence((ensemble.seed, *own)).generate_state(1)[0] >> 1)
+
+
+def _outcome(
+    ensemble: Ensemble, spec: Spec, network: Foreign, training: TrainingSet, target_variance: float
+) -> _Outcome:
+    try:
+        predictor = network.train(training)
+        splits = ensemble.splits
+        probe = _checked(predictor, splits.probe_x, network.layers, spec.n_outputs)
+        sets = {"train": (training.x, training.y, target_variance), "test": (splits.test_x, splits.test_y, 1.0)}
+        numbers: dict[str, float] = {}
+        for name, (x, y, variance) in sets.items():
+            output = jnp.asarray(_checked(predictor, x, network.layers, spec.n_outputs)["output"])
+            numbers[f"{name}_loss"] = float(losses(spec, output, jnp.asarray(y)).mean())
+            numbers[f"{name}_error"] = float(errors(spec, output, jnp.asarray(y), variance).mean())
+    except Exception as error:  # noqa: BLE001 - whatever a user's function raises is that member's failure
+        return _Outcome({}, dict.fromkeys(_LOSSES, np.nan), _reason(error))
+    return _Outcome(probe, numbers, "")
+
+
+def _reason(error: Exception) -> str:
+    """One line: what was raised, and where in the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename != __file__] or frames
+    said = " ".join(str(error).split())
+    if isinstance(error, ConsilienceError):
+        return said
+    return f"{type(error).__name__}: {said} ({theirs[0].name}, line {theirs[0].lineno})"
+
+
+def _checked(
+    predictor: Predictor, x: NDArray[np.float32], names: tuple[str, ...] | None, n_outputs: int
+) -> dict[str, NDArray[np.float32]]:
+    """Every layer as (n, width) float32, in the order of `names`, "output" last."""
+    if not callable(predictor):
+        raise ConsilienceError(
+            f"the trainer returned a {type(predictor).__name__}: return a function from inputs (n, d) to "
+            f"a dictionary of layers"
+        )
+    layers: Any = predictor(x)
+    if not isinstance(layers, Mapping) or "output" not in layers:
+        raise ConsilienceError(
+            "the trainer's predictor must return a dictionary of layers by name, the last one called 'output'; it "
+            f"returned {', '.join(map(repr, layers)) if isinstance(layers, Mapping) else type(layers).__name__}"
+        )
+    order = names or (*(name for name in layers if name != "output"), "output")
+    missing = [name for name in order if name not in layers]
+    if missing:
+        raise ConsilienceError(f"the trainer's predictor returned no layer {missing[0]!r}; it has {', '.join(layers)}")
+    found = {name: np.asarray(layers[name], np.float32) for name in order}
+    for name, activations in found.items():
+        if activations.ndim != 2 or len(activations) != len(x):
+            raise ConsilienceError(
+                f"layer {name!r} of the trainer's predictor has shape {activations.shape} for {len(x)} inputs: return "
+                f"({len(x)}, width), maps and sequences flattened or averaged"
+            )
+    if found["output"].shape[1] != n_outputs:
+        raise ConsilienceError(
+            f"layer 'output' of the trainer's predictor has {found['output'].shape[1]} columns: give {n_outputs}, one "
+            f"for each class (logits) or target"
+        )
+    return found
+
+
+def _stacked(outcomes: Sequence[_Outcome]) -> Trained:
+    """All members of a cell; layers of members that failed are NaN."""
+    first = next((one.layers for one in outcomes if not one.failed), {})
+    shapes = {name: activations.shape for name, activations in first.items()}
+    checked = [_of_shapes(one, shapes) for one in outcomes]
+    layers = {
+        name: np.stack([one.layers.get(name, np.full(shape, np.nan, np.float32)) for one in checked])
+        for name, shape in shapes.items()
+    }
+    numbers = {name: np.array([one.numbers[name] for one in checked]) for name in _LOSSES}
+    failed = np.array([one.failed for one in checked], dtype=object)
+    diverged_at: Any = np.full(len(checked), -1, np.int32)
+    train_loss, train_error, test_loss, test_error = (numbers[name] for name in _LOSSES)
+    return Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at, failed=failed)
+
+
+def _of_shapes(outcome: _Outcome, shapes: Mapping[str, tuple[int, ...]]) -> _Outcome:
+    """The outcome, a failure where it cannot be set beside the first member's."""
+    if outcome.failed:
+        return outcome
+    reason = "" if all(map(np.isfinite, outcome.numbers.values())) else "its losses are not finite"
+    for name, activations in outcome.layers.items():
+        if activations.shape != shapes.get(name):
+            reason = f"its layer {name!r} has shape {activations.shape}, the first member's {shapes.get(name)}"
+    return outcome if not reason else _Outcome({}, dict.fromkeys(_LOSSES, np.nan), reason)

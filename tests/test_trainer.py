@@ -1,0 +1,196 @@
+"""Studies whose networks a function of the user's trains."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from tests.studies import EXACT, assert_same_bits, reread, study, tables, without_times
+
+from consilience.errors import ConsilienceError
+from consilience.plan import Plan
+from consilience.report.content import page_words
+from consilience.run import compute, run
+from consilience.store import open_run
+from consilience.study import Study
+
+SMALL = tables(EXACT, {"grid.snr": [1.0, 4.0], "grid.n_train": [8, 20]}, without=["network", "train"])
+
+
+def least_squares(training, *, ridge=0.0, fail=(), bad=None):
+    """The ridge map, as a trainer of the simplest kind; `bad` names how the predictor of member 1 is spoilt."""
+    if training.member in fail:
+        raise RuntimeError(f"member {training.member} would\nnot train")
+    gram = training.x.T @ training.x + ridge * len(training.x) * np.eye(training.x.shape[1])
+    weights = np.linalg.pinv(gram) @ training.x.T @ training.y
+
+    def layers(x):
+        found = {"hidden_1": x @ weights, "output": x @ weights}
+        return found if bad is None or training.member != 1 else BAD[bad][0](found)
+
+    return layers
+
+
+def with_trainer(**options):
+    return Study(**SMALL, trainer={"function": least_squares, **options})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run(with_trainer(), tmp_path_factory.mktemp("own") / "run")
+
+
+def test_least_squares_as_a_trainer_equals_the_exact_solver(finished, tmp_path):
+    exact = run(study(EXACT, {"grid.snr": [1.0, 4.0], "grid.n_train": [8, 20]}), tmp_path / "exact")
+    for name in ("train_error", "test_error", "train_loss", "test_loss"):
+        np.testing.assert_allclose(finished[name], exact[name], rtol=2e-3, atol=1e-6, err_msg=name)
+    at = {"layer": "output", "measure": ["output_correlation", "cka"]}
+    np.testing.assert_allclose(finished["alignment"].sel(at), exact["alignment"].sel(at), atol=1e-4)
+    np.testing.assert_array_equal(finished["converged"], exact["converged"])
+
+
+def test_members_share_what_the_study_says_they_share():
+    seen = {}
+
+    def spy(training, *, which):
+        seen.setdefault(which, {}).setdefault(training.member, []).append(training)
+        return least_squares(training)
+
+    for which, shared in (("own", ["inputs"]), ("same", ["inputs", "init"])):
+        trainer = {"function": spy, "layers": ["hidden_1", "output"], "which": which}
+        asked = Study(**{**SMALL, "noise": SMALL["noise"] | {"shared": shared}}, trainer=trainer)
+        list(compute(plan := Plan(asked), plan.study.cells()))
+    own, same = seen["own"], seen["same"]
+    first, second = own[0][0], own[1][0]
+    np.testing.assert_array_equal(first.x, second.x)
+    assert not np.allclose(first.y, second.y), "noise is each member's own"
+    assert first.seed != second.seed
+    assert same[0][0].seed == same[1][0].seed
+    assert len({training.seed for training in own[0]}) == 1, "a member starts alike in every cell"
+    assert {training.x.shape for training in own[0]} == {(8, 5), (20, 5)}
+    assert first.y.shape == (8, 2)
+    assert (first.task, first.n_outputs, first.image_shape) == ("regression", 2, None)
+    assert first.x.dtype == np.float32
+    assert first.x.flags.writeable
+
+
+def test_trainer_that_raises_costs_its_member_and_no_more(tmp_path):
+    ds = run(with_trainer(fail=(1,), layers=["hidden_1", "output"]), tmp_path / "run")
+    assert ds["done"].all()
+    reasons = ds["failure"].values
+    assert (reasons[..., [0, 2]] == "").all()
+    assert len({str(reason) for reason in reasons[..., 1].ravel()}) == 1
+    assert "RuntimeError: member 1 would not train (least_squares, line" in reasons[0, 0, 1]
+    assert (ds["diverged_at"] == -1).all()
+    assert np.isnan(ds["train_error"].values[..., 1]).all()
+    assert np.isfinite(ds["train_error"].values[..., [0, 2]]).all()
+    scores = ds["alignment"].sel(measure="cka").values
+    with_one = (ds["member_a"] == 1) | (ds["member_b"] == 1)
+    assert np.isnan(scores[..., with_one.values]).all()
+    assert np.isfinite(scores[..., ~with_one.values]).all()
+    words = page_words(ds)
+    assert len(words["failures"]) == 4
+    assert "would not train" in words["failures"][0][-1]
+    assert any("4 of 12 trainings failed" in sentence for sentence in words["run_sentences"])
+    assert not words["notes"]
+
+
+BAD = {
+    "no output": (lambda found: {"hidden_1": found["hidden_1"]}, "the last one called 'output'"),
+    "no dictionary": (lambda found: found["output"], "it returned ndarray"),
+    "no layer": (lambda found: {"output": found["output"]}, "no layer 'hidden_1'"),
+    "three dimensions": (
+        lambda found: found | {"hidden_1": np.zeros((len(found["output"]), 2, 2))},
+        "return (50, width)",
+    ),
+    "too wide": (lambda found: found | {"output": np.zeros((len(found["output"]), 3))}, "has 3 columns: give 2"),
+    "other width": (lambda found: found | {"hidden_1": np.zeros((len(found["output"]), 7))}, "the first member's"),
+    "not finite": (lambda found: {name: np.inf * value for name, value in found.items()}, "losses are not finite"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_a_predictor_may_not_return_is_that_members_failure(bad, tmp_path):
+    said = BAD[bad][1]
+    ds = run(with_trainer(bad=bad, layers=["hidden_1", "output"]), tmp_path / "run")
+    reasons = ds["failure"].values
+    assert (reasons[..., [0, 2]] == "").all()
+    assert all(said in str(reason) for reason in reasons[..., 1].ravel()), reasons[0, 0, 1]
+
+
+def test_all_members_failing_leaves_a_run_without_scores(tmp_path):
+    ds = run(with_trainer(fail=(0, 1, 2), layers=["hidden_1", "output"]), tmp_path / "run")
+    assert ds["done"].all()
+    assert np.isnan(ds["alignment"]).all()
+    assert (ds["failure"] != "").all()
+
+
+def test_layers_are_found_by_training_one_member_unless_named():
+    assert Plan(with_trainer()).layers == ("hidden_1", "output")
+    with pytest.raises(ConsilienceError, match="no member could be trained at n_train = 8: RuntimeError"):
+        Plan(with_trainer(fail=(0, 1, 2)))
+    assert Plan(with_trainer(fail=(0,))).layers == ("hidden_1", "output")
+
+
+def test_resumed_run_has_the_same_bits(finished, tmp_path):
+    folder = tmp_path / "run"
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(with_trainer(), folder, progress=stop)
+    assert open_run(folder)["done"].sum() == 2
+    assert_same_bits(without_times(run(with_trainer(), folder)), without_times(finished))
+
+
+def test_options_of_a_trainer_are_an_axis_and_text_round_trips():
+    asked = Study(**tables(SMALL, axes={"trainer.ridge": [0.0, 0.5]}), trainer={"function": least_squares})
+    assert len(asked.cells()) == 8
+    assert [dict(asked.at({"trainer.ridge": r}).network.options)["ridge"] for r in (0.0, 0.5)] == [0.0, 0.5]
+    again = reread(asked)
+    assert again.tables() == asked.tables()
+    assert again.trainer.reference == f"{__name__}:least_squares"
+
+
+def test_trainer_is_imported_from_the_current_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_trainer_module.py").write_text("def train(training): raise KeyError('here')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(ConsilienceError, match="KeyError: 'here' \\(train, line 1\\)"):
+        Plan(Study(**SMALL, trainer="my_trainer_module:train"))
+
+
+WRONG = {
+    "no.such.module:train": "cannot import 'no.such.module'",
+    "tests.studies:nothing": "has no 'nothing'",
+    "tests.studies:INF": "is a float, not a function",
+}
+
+
+@pytest.mark.parametrize(("reference", "said"), WRONG.items())
+def test_trainer_that_cannot_be_found_is_said_before_anything_is_written(reference, said, tmp_path):
+    with pytest.raises(ConsilienceError, match=said):
+        run(Study(**SMALL, trainer=reference), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"trainer": 3}, "trainer = 3: give a function"),
+        ({"trainer": "no colon"}, "trainer = 'no colon': give a function"),
+        ({"trainer": {"function": "a:b", "layers": ["hidden"]}}, "the last is called 'output'"),
+        ({"trainer": {"function": "a:b", "loss": print}}, "options are numbers, text, lists or tables"),
+        ({"trainer": "a:b", "network": {"kind": "mlp"}}, "network: this study has a trainer of its own"),
+        ({"trainer": "a:b", "train": {"steps": 3}}, "train: this study has a trainer of its own"),
+    ],
+)
+def test_wrong_trainer_tables(changes, said):
+    with pytest.raises(ConsilienceError, match=said):
+        Study(**SMALL, **changes)
