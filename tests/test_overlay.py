@@ -30,6 +30,9 @@ def drawn(of: Study):
     [
         ({"network": {"kind": "mlp", "hidden": [2]}}, "'mlp'"),
         ({"noise.process": "input-gaussian"}, "'input-gaussian'"),
+        ({"noise.process": "label-heteroscedastic"}, "'label-heteroscedastic'"),
+        ({"noise.process": "input-dropout"}, "'input-dropout'"),
+        ({"noise": {"process": "label-gaussian", "shared": [], "resample": "bootstrap"}}, "bootstrap samples"),
         ({"train.weight_decay": 1e-3}, "weight decay"),
         ({"network.hidden": [1]}, "cannot represent every map to 2 outputs"),
     ],
@@ -132,6 +135,32 @@ def test_predictions_land_in_their_cells_and_layers():
                 np.testing.assert_array_equal(found, wanted.alignment.get((layer, label), nothing))
 
 
+@pytest.mark.parametrize("correlation", [0.5, 1.0])
+def test_noise_that_members_share_in_part_is_predicted(correlation, tmp_path):
+    """64 pairs of nets solved exactly at r: their mean agreement is the closed form's within its allowance for chance."""
+    changes = {
+        "data.n_features": 60,
+        "data.n_outputs": 1,
+        "data.n_probe": 1000,
+        "noise.correlation": correlation,
+        "network.hidden": [1],
+        "grid": {"snr": [0.5, 2.0], "n_train": [30, 120, 400], "members": 12},
+        "measure.measures": ["output_correlation", "cka"],
+    }
+    of = study(EXACT, changes)
+    found = drawn(of)
+    apart = drawn(study(EXACT, changes | {"noise.correlation": 0.0}))
+    truth = of.data.source.truth(seed=of.seed)
+    chance = theory.finite_size_allowance(truth.eigenvalues, truth.beta, [30, 120, 400], [0.5, 2.0], members=12)
+    measured = of.run(tmp_path / "run")["alignment"].sel(layer="output")
+    for measure in ("output_correlation", "cka"):
+        mean = measured.sel(measure=measure).mean("pair").values
+        wanted, sd = found.alignment["output", measure], getattr(chance, measure.replace("cka", "output_cka"))
+        assert (np.abs(mean - wanted) < 3 * sd + 0.02).all()
+        assert (wanted - apart.alignment["output", measure] > 3 * sd + 0.02)[0].any()
+    np.testing.assert_array_equal(found.error, apart.error)
+
+
 # --- from the rows of the pool ---
 
 POOL, FEATURES, MISFIT = 20_000, 6, 0.25
@@ -169,6 +198,19 @@ def test_theory_stops_where_members_own_inputs_begin_to_overlap():
     assert np.isfinite(found.error[:, :2]).all()
     assert np.isnan(found.error[:, 2:]).all()
     assert "overlap" in " ".join(found.sentences)
+
+
+def test_shared_noise_is_predicted_from_rows_too(taught):
+    """At r = 1 members are the same network; at r = 1/2 rows and known truth agree as they do at r = 0."""
+    of_file, known = (
+        Study(**of.tables() | {"noise": {"process": "label-gaussian", "correlation": 0.5}}) for of in taught
+    )
+    found, wanted = drawn(of_file), drawn(known)
+    for key, values in wanted.alignment.items():
+        np.testing.assert_allclose(found.alignment[key], values, atol=0.06)
+    same = drawn(Study(**taught[0].tables() | {"noise": {"process": "label-gaussian", "correlation": 1.0}}))
+    for values in same.alignment.values():
+        np.testing.assert_allclose(values, 1.0, atol=1e-9)
 
 
 def test_predictions_from_rows_are_those_of_predict(taught):

@@ -37,10 +37,10 @@ def resolve(name: str, *, what: str) -> Callable[..., Any]:
         sys.path.append(here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - whatever a user's module raises is told as theirs
+    except Exception as error:
         raise ConsilienceError(
-            f"{what} {name!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); it must be installed or "
-            f"lie in {here}"
+            f"{what} {name!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); it must be installed "
+            f"or lie in {here}"
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):

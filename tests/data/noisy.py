@@ -28,6 +28,7 @@ D = SHAPE[0] * SHAPE[1]
 MATRIX = ((0.5, 0.5, 0, 0, 0), (0, 0.5, 0.5, 0, 0), (0.1, 0.2, 0.3, 0.4, 0), (0, 0, 1, 0, 0), (0.2, 0.2, 0.2, 0.2, 0.2))
 
 HERE = __name__
+MEMBERS = tuple(range(12))  # asked for together everywhere: one compiled call for each process
 
 
 def laplace(key: Any, x: Any, y: Any, level: Any, scale: float = 1.0) -> Any:
@@ -112,15 +113,13 @@ def _apply(process: NoiseProcess, seed: Any, members: Any, ids: Any, x: Any, y: 
 
 
 def corrupt(
-    process: NoiseProcess, snr: float, *, members: Any = (0,), seed: int = 0, ids: Any = None
+    process: NoiseProcess, snr: float, *, members: Any = MEMBERS, seed: int = 0, ids: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noisy inputs (members, n, d) and labels of samples `ids`."""
     x, y = clean(task_of(process))
     ids = np.arange(N) if ids is None else np.asarray(ids)
     level = np.float32(process.level(snr))
-    found = _apply(
-        process, np.uint32(seed), np.asarray(members, np.uint32), ids, x[ids], y[ids], level, state(process)
-    )
+    found = _apply(process, np.uint32(seed), np.asarray(members, np.uint32), ids, x[ids], y[ids], level, state(process))
     return np.asarray(found[0]), np.asarray(found[1])
 
 

@@ -28,9 +28,7 @@ __all__ = ["solve"]
 Floats = NDArray[np.float64]
 
 
-def solve(
-    spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int, noise: tuple[Any, ...] = ()
-) -> Trained:
+def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int, noise: tuple[Any, ...] = ()) -> Trained:
     """Solve every row; rows with the same inputs (n_train, and member or level where those change X) share one SVD.
 
     Parameters

@@ -15,11 +15,12 @@ from consilience.data.noise.base import (
     noise_keys,
     register_process,
 )
+
 from consilience.data.noise.labels import LabelFlip, LabelGaussian, NoNoise  # isort: skip
-from consilience.data.noise.inputs import InputDropout, InputGaussian
-from consilience.data.noise.heteroscedastic import LabelHeteroscedastic
-from consilience.data.noise.confusion import LabelConfusion
 from consilience.data.noise.blur import InputBlur
+from consilience.data.noise.confusion import LabelConfusion
+from consilience.data.noise.heteroscedastic import LabelHeteroscedastic
+from consilience.data.noise.inputs import InputDropout, InputGaussian
 
 __all__ = [
     "PROCESSES",

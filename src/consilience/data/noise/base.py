@@ -224,7 +224,7 @@ def normals(keys: NoiseKeys, ids: Array, like: Array, correlation: float) -> Arr
 
 
 def sample_keys(keys: NoiseKeys, ids: Array, correlation: float) -> Array:
-    """Return the key (n,) each sample's noise is drawn from: the member's own, or with probability √r the shared one."""
+    """Return the keys (n,) that samples' noise is drawn from: the member's own, with probability √r the shared one."""
     jax = require("jax", extra="study", purpose="drawing noise")
     random = jax.random
 

@@ -121,7 +121,8 @@ class InputBlur(NoiseProcess):
         each = sample_keys(keys, ids, self.correlation)
         along = 2 * width * jax.vmap(lambda key: jax.random.uniform(key, (2,)))(each)  # (n, 2)
         down, across = (
-            jax.vmap(partial(_smoothing, size=size, xp=jax.numpy))(along[:, axis]) for axis, size in enumerate(image_shape)
+            jax.vmap(partial(_smoothing, size=size, xp=jax.numpy))(along[:, axis])
+            for axis, size in enumerate(image_shape)
         )
         images = x.reshape(-1, *image_shape)
         return jax.numpy.einsum("nij,njk,nlk->nil", down, images, across).reshape(x.shape), y

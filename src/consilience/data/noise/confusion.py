@@ -180,7 +180,9 @@ def _check(matrix: tuple[tuple[float, ...], ...]) -> None:
     """Refuse what is no matrix of probabilities, or confuses nothing."""
     size = len(matrix)
     if size < 2 or any(len(row) != size for row in matrix):
-        raise ConsilienceError(f"matrix with rows of {[len(row) for row in matrix]}: must be square, a row for each class")
+        raise ConsilienceError(
+            f"matrix with rows of {[len(row) for row in matrix]}: must be square, a row for each class"
+        )
     for number, row in enumerate(matrix):
         if not (min(row) >= 0 and math.isfinite(sum(row)) and abs(sum(row) - 1) <= _ROUNDED):
             raise ConsilienceError(

@@ -155,7 +155,12 @@ def custom_process(name: str) -> type[NoiseProcess]:
         )
     options = [_option(one) for one in parameters[_GIVEN:]]
     made = make_dataclass(
-        name.rpartition(":")[2].replace(".", "_"), options, bases=(CustomNoise,), namespace=facts, frozen=True, kw_only=True
+        name.rpartition(":")[2].replace(".", "_"),
+        options,
+        bases=(CustomNoise,),
+        namespace=facts,
+        frozen=True,
+        kw_only=True,
     )
     return cast("type[NoiseProcess]", made)
 
