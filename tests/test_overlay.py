@@ -137,7 +137,7 @@ def test_predictions_land_in_their_cells_and_layers():
 
 @pytest.mark.parametrize("correlation", [0.5, 1.0])
 def test_noise_that_members_share_in_part_is_predicted(correlation, tmp_path):
-    """64 pairs of nets solved exactly at r: their mean agreement is the closed form's within its allowance for chance."""
+    """66 pairs solved exactly: their mean agreement is the closed form's within its allowance for chance."""
     changes = {
         "data.n_features": 60,
         "data.n_outputs": 1,

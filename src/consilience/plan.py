@@ -255,7 +255,7 @@ def _check(point: Study, ensemble: train.Ensemble) -> None:
     for snr in point.grid.snr:
         if process.level(snr) > largest:
             raise ConsilienceError(
-                f"grid.snr = {snr:g}: noise.process = {process.name!r} at its strongest leaves these data with an SNR of "
+                f"grid.snr = {snr:g}: noise.process = {process.name!r} at its strongest leaves these data an SNR of "
                 f"{largest**-2:.3g}; ask for no less, or take another process"
             )
     if splits.task == "regression" and point.train.loss == "cross-entropy":

@@ -56,7 +56,7 @@ def test_facts_are_the_function_s() -> None:
 def test_options_are_the_parameters() -> None:
     process = PROCESSES[LAPLACE](scale=2.0, correlation=0.25)
     assert (process.scale, process.correlation) == (2.0, 0.25)
-    x, y = clean("regression")
+    _, y = clean("regression")
     once, twice = (apply(PROCESSES[LAPLACE](scale=scale))[1] - y[:3] for scale in (1.0, 2.0))
     assert jnp.allclose(2 * once, twice, atol=1e-5)
     assert process == PROCESSES[LAPLACE](scale=2.0, correlation=0.25)

@@ -189,7 +189,7 @@ def test_what_is_replaced_at_high_snr_is_among_what_is_at_low_snr(name: str) -> 
 def test_uncorrelated_noise_is_what_it_was_before_members_could_share_any() -> None:
     """The definition of the realizations of runs on disk, drawn here one by one."""
     key = member_key(3, 2)
-    (x, y), (_, labels) = clean("regression"), clean("classification")
+    (_, y), (_, labels) = clean("regression"), clean("classification")
     wanted_y, wanted_labels = [], []
     for i in FEW[:5]:
         own = jax.random.fold_in(key, i)

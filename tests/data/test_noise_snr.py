@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.data.noisy import CLASSES, KINDS, MATRIX, MEMBERS, VARIANTS, N, clean, corrupt, parts, state, task_of
 
-from consilience.data import PROCESSES, InputBlur, LabelConfusion, LabelFlip, LabelHeteroscedastic, NoiseProcess
+from consilience.data import PROCESSES, InputBlur, LabelConfusion, LabelFlip, LabelHeteroscedastic
 from consilience.data.noise.blur import _snr
 from consilience.errors import ConsilienceError
 
@@ -220,8 +220,8 @@ def test_width_of_a_blur_is_the_one_of_its_snr(snr: float) -> None:
     np.testing.assert_allclose(found, snr, rtol=1e-3)
 
 
-def test_blur_is_that_of_scipy() -> None:
-    """One image by explicit sums: each pixel is a mean of its row's and column's, weighted by a Gaussian."""
+def test_weights_of_a_blur_are_those_of_a_gaussian() -> None:
+    """Each pixel is a mean of its row's and column's, weighted by a Gaussian."""
     from consilience.data.noise.blur import _smoothing
 
     for width in (0.3, 1.0, 7.0):
@@ -249,7 +249,8 @@ def test_blur_needs_images_that_vary() -> None:
         InputBlur().fitted(np.ones_like(x), y, n_classes=1, image_shape=(4, 5))
 
 
-def test_largest_level_of_a_blur_is_its_widest(process: NoiseProcess = VARIANTS["input-blur"]) -> None:
+def test_largest_level_of_a_blur_is_its_widest() -> None:
+    process = VARIANTS["input-blur"]
     lowest = process.largest_level(state(process)) ** -2
     found = _snr(clean(task_of(process))[0], (4, 5), np.array([10.0]))
     np.testing.assert_allclose(found, lowest, rtol=1e-4)

@@ -49,7 +49,7 @@ class Ensemble:
         Largest n_train of the whole grid, finished cells included: realizations are drawn for that many
         samples, so that a resumed run compiles the very same program.
     resample
-        Where members do not share inputs: "disjoint" parts of the pool, or "bootstrap" samples of its first n_train rows.
+        Where members do not share inputs: "disjoint" parts of the pool, or "bootstrap" samples of its first rows.
     """
 
     splits: Splits

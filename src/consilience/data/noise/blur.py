@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -49,8 +48,8 @@ class InputBlur(NoiseProcess):
 
     where x′ is the blurred image: variance that is kept over the rest. Both moments follow from the second moments
     of the pixels and are computed, not sampled. A blur keeps what is smooth: each set of images has an SNR below which
-    none can bring it, and it is an error to ask for less. Part of what a blur does is the same for all members: the mean
-    over widths. The members' difference is the other part.
+    none can bring it, and it is an error to ask for less. Part of what a blur does is the same for all members: the
+    mean over widths. The members' difference is the other part.
 
     With `correlation` the members that use a sample's shared draw blur it alike.
 
@@ -120,10 +119,7 @@ class InputBlur(NoiseProcess):
         width = jax.numpy.interp(level, *state)
         each = sample_keys(keys, ids, self.correlation)
         along = 2 * width * jax.vmap(lambda key: jax.random.uniform(key, (2,)))(each)  # (n, 2)
-        down, across = (
-            jax.vmap(partial(_smoothing, size=size, xp=jax.numpy))(along[:, axis])
-            for axis, size in enumerate(image_shape)
-        )
+        down, across = (_smoothing(along[:, axis], size=size, xp=jax.numpy) for axis, size in enumerate(image_shape))
         images = x.reshape(-1, *image_shape)
         return jax.numpy.einsum("nij,njk,nlk->nil", down, images, across).reshape(x.shape), y
 
@@ -160,7 +156,7 @@ def _snr(x: NDArray[Any], image_shape: tuple[int, int], widths: Floats) -> Float
 
 
 def _averages(size: int, widths: Floats) -> tuple[Floats, Floats]:
-    """Mean blur and mean of its product with itself, (widths, size²) each, over widths uniform from 0 to twice the mean."""
+    """Mean of the blur and of its product with itself, (widths, size²) each, over widths from 0 to twice the mean."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     blur, square = np.empty((len(widths), size**2)), np.empty((len(widths), size**2))
     for i, width in enumerate(widths):

@@ -68,8 +68,8 @@ class LabelConfusion(NoiseProcess):
     With M uniform, q = 1 and δ = 0: this is `label-flip`. ρ falls with p as long as p q ≤ 1: with dⱼ = 1 − Mⱼⱼ and inⱼ
     the sum of column j off the diagonal, C² V δ = Σ(inⱼ − dⱼ)². Here inⱼ − dⱼ lies between −1 and C − 1 and what is
     positive adds up to what is negative, at most to D = Σdⱼ, so the sum is at most C D, δ ≤ q, and
-    d log ρ²/dp = 2(pδ − q)/((1 − pq)(1 − p²δ)) ≤ 0. The smallest SNR is 0 where q ≥ 1, which means tr M ≤ 1, and that of
-    p = 1 otherwise. Errors that depend on the right class count as noise, although all members make them on average.
+    d log ρ²/dp = 2(pδ − q)/((1 − pq)(1 − p²δ)) ≤ 0. The smallest SNR is 0 where q ≥ 1, which means tr M ≤ 1, and that
+    of p = 1 otherwise. Errors that depend on the right class count as noise, although all members make them on average.
 
     Samples replaced at a high SNR are among those replaced at a lower one.
 

@@ -42,8 +42,8 @@ class CustomNoise(NoiseProcess):
     ``process = "my.module:laplace"`` with ``scale = 2.0`` in ``[noise]`` uses it; its parameters after `level` are the
     options of the study file. Attributes of the function say more, all optional:
 
-    - `level(snr)`: strength at an SNR, 0 at infinity. Default: 1/√SNR, right for noise of standard deviation `level` added
-      to standardised values; that the realised SNR is the asked one is the function's responsibility.
+    - `level(snr)`: strength at an SNR, 0 at infinity. Default: 1/√SNR, right for noise of standard deviation `level`
+      added to standardised values; that the realised SNR is the asked one is the function's responsibility.
     - `corrupts`: "labels" where the function returns `x` itself, which saves memory and time. Default: "inputs"
       (labels may change too).
     - `tasks`: ("classification",) or ("regression",). Default: both.
@@ -111,8 +111,8 @@ class CustomNoise(NoiseProcess):
         for what, clean, noisy in zip("xy", (x, y), map(jnp.asarray, returned), strict=True):
             if noisy.shape != clean.shape or noisy.dtype.kind != clean.dtype.kind:
                 raise ConsilienceError(
-                    f"noise process {self.name!r} returned {what} of shape {noisy.shape} and type {noisy.dtype} for one "
-                    f"of shape {clean.shape} and type {clean.dtype}: keep both"
+                    f"noise process {self.name!r} returned {what} of shape {noisy.shape} and type {noisy.dtype} for "
+                    f"one of shape {clean.shape} and type {clean.dtype}: keep both"
                 )
         return jnp.asarray(returned[0], x.dtype), jnp.asarray(returned[1], y.dtype)
 
@@ -135,8 +135,8 @@ def custom_process(name: str) -> type[NoiseProcess]:
     variable = [one for one in parameters if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     if len(parameters) < _GIVEN or variable or any(one.name == "correlation" for one in parameters):
         raise ConsilienceError(
-            f"noise process {name!r} has parameters {inspect.signature(function)}: it takes (key, x, y, level) and then "
-            "its options, each by name; 'correlation' is an option of every process"
+            f"noise process {name!r} has parameters {inspect.signature(function)}: it takes (key, x, y, level) and "
+            "then its options, each by name; 'correlation' is an option of every process"
         )
     document = (inspect.getdoc(function) or f"Noise by {name}").splitlines()[0]
     facts = {
@@ -150,8 +150,8 @@ def custom_process(name: str) -> type[NoiseProcess]:
     }
     if facts["corrupts"] not in ("labels", "inputs") or not facts["tasks"] <= CLASSIFICATION | REGRESSION:
         raise ConsilienceError(
-            f"noise process {name!r}: its corrupts must be 'labels' or 'inputs', and its tasks among 'classification' and "
-            f"'regression', not {facts['corrupts']!r} and {sorted(facts['tasks'])}"
+            f"noise process {name!r}: its corrupts must be 'labels' or 'inputs', and its tasks among 'classification' "
+            f"and 'regression', not {facts['corrupts']!r} and {sorted(facts['tasks'])}"
         )
     options = [_option(one) for one in parameters[_GIVEN:]]
     made = make_dataclass(

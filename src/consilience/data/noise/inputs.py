@@ -64,13 +64,13 @@ class InputGaussian(NoiseProcess):
 class InputDropout(NoiseProcess):
     """Every input of every sample is set to its mean, 0, with probability p.
 
-    A centred input x becomes m x with m = 1 at probability 1 − p, else 0. Its slope on x is E[m] = 1 − p, so that of its
-    variance (1 − p) Var x a part (1 − p)² Var x is kept signal:
+    A centred input x becomes m x with m = 1 at probability 1 − p, else 0. Its slope on x is E[m] = 1 − p, so that of
+    its variance (1 − p) Var x a part (1 − p)² Var x is kept signal:
 
         SNR = (1 − p)² / ((1 − p) − (1 − p)²) = (1 − p) / p,    p = 1 / (1 + SNR),
 
-    whatever the covariance of the inputs. Inputs dropped at a high SNR are among those dropped at a lower one. Nothing is
-    rescaled. With `correlation` the members that use a sample's shared draw drop the same inputs.
+    whatever the covariance of the inputs. Inputs dropped at a high SNR are among those dropped at a lower one. Nothing
+    is rescaled. With `correlation` the members that use a sample's shared draw drop the same inputs.
 
     >>> InputDropout().level(1)  # half of the inputs
     0.5

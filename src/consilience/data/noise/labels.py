@@ -132,7 +132,7 @@ class LabelFlip(NoiseProcess):
 class NoNoise(NoiseProcess):
     """No noise: members differ by what they do not share (training inputs, initialization, batches) alone.
 
-    The SNR of such a study is infinite and is the only one it can have: that of the labels, whatever resampled inputs do.
+    The SNR of such a study is infinite and is the only one it can have: that of the labels, whatever resampling does.
 
     >>> NoNoise().level(float("inf"))
     0.0
