@@ -46,7 +46,7 @@ class NoiseKeys(NamedTuple):
     shared: Array
 
 
-def member_key(seed: int | Array, member: int | Array) -> Array:
+def member_key(seed: int | Array, member: int | np.uint32 | Array) -> Array:
     """Key of the noise of one member of the study with this seed; traceable, so members can be mapped over.
 
     Raises

@@ -139,7 +139,7 @@ def custom_process(name: str) -> type[NoiseProcess]:
             "then its options, each by name; 'correlation' is an option of every process"
         )
     document = (inspect.getdoc(function) or f"Noise by {name}").splitlines()[0]
-    facts = {
+    facts: dict[str, Any] = {
         "name": name,
         "title": document,
         "definition": getattr(function, "definition", "1 / level², as the function defines it"),
