@@ -65,7 +65,9 @@ class Arrays(NamedTuple):
     def of(cls, splits: Splits, seed: int, noise: tuple[Any, ...] = ()) -> Arrays:
         """Copy the splits, and what `NoiseProcess.fitted` returned, to the default device."""
         arrays = (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x)
-        return cls(*(jnp.asarray(array) for array in arrays), jnp.uint32(seed), tuple(map(jnp.asarray, noise)))
+        return cls(
+            *(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed), noise=tuple(map(jnp.asarray, noise))
+        )
 
 
 class Weights(NamedTuple):
