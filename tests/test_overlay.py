@@ -8,6 +8,7 @@ from consilience import theory
 from consilience.overlay import overlay
 from consilience.plan import Plan
 from consilience.study import Study
+from consilience.train import train
 
 FROM_ROWS = "computed from rows of the training pool"
 SHAPE = (3, 3)  # snr by n_train of EXACT
@@ -30,6 +31,9 @@ def drawn(of: Study):
     [
         ({"network": {"kind": "mlp", "hidden": [2]}}, "'mlp'"),
         ({"noise.process": "input-gaussian"}, "'input-gaussian'"),
+        ({"noise.process": "label-heteroscedastic"}, "'label-heteroscedastic'"),
+        ({"noise.process": "input-dropout"}, "'input-dropout'"),
+        ({"noise": {"process": "label-gaussian", "shared": [], "resample": "bootstrap"}}, "bootstrap samples"),
         ({"train.weight_decay": 1e-3}, "weight decay"),
         ({"network.hidden": [1]}, "cannot represent every map to 2 outputs"),
     ],
@@ -132,6 +136,40 @@ def test_predictions_land_in_their_cells_and_layers():
                 np.testing.assert_array_equal(found, wanted.alignment.get((layer, label), nothing))
 
 
+def test_noise_that_members_share_in_part_is_predicted():
+    """Studies of other teachers, inputs and noise, solved exactly at r = 1/2: their mean agreement is the closed form's
+    within three standard errors and the 1/d its limit of many dimensions leaves out."""
+    dimensions, studies, members = 60, 12, 4
+    changes = {
+        "data.n_features": dimensions,
+        "data.n_outputs": 1,
+        "data.n_probe": 1000,
+        "noise.correlation": 0.5,
+        "network.hidden": [1],
+        "grid": {"snr": [0.5, 2.0], "n_train": [30, 120], "members": members},
+    }
+    agreement = np.zeros((studies, 2, 2))
+    for seed in range(studies):
+        plan = Plan(study(EXACT, changes | {"seed": seed}))
+        cells = plan.study.cells()
+        for index, found in train(plan.ensemble(cells[0]), [plan.training(cell) for cell in cells]):
+            each = np.corrcoef(found.layers["output"][..., 0])[np.triu_indices(members, 1)]
+            agreement[(seed, *cells[index].index)] = each.mean()
+    se = agreement.std(axis=0, ddof=1) / np.sqrt(studies)
+    wanted, apart = (
+        drawn(study(EXACT, changes | {"noise.correlation": r})).alignment["output", "output_correlation"]
+        for r in (0.5, 0.0)
+    )
+    assert (np.abs(agreement.mean(axis=0) - wanted) < 3 * se + 1 / dimensions).all()
+    assert (agreement.mean(axis=0) - apart > 3 * se + 1 / dimensions).all()
+
+
+def test_members_with_all_their_noise_in_common_are_one():
+    found = drawn(study(EXACT, {"noise.correlation": 1.0}))
+    for values in found.alignment.values():
+        np.testing.assert_allclose(values, 1.0, atol=1e-9)
+
+
 # --- from the rows of the pool ---
 
 POOL, FEATURES, MISFIT = 20_000, 6, 0.25
@@ -169,6 +207,19 @@ def test_theory_stops_where_members_own_inputs_begin_to_overlap():
     assert np.isfinite(found.error[:, :2]).all()
     assert np.isnan(found.error[:, 2:]).all()
     assert "overlap" in " ".join(found.sentences)
+
+
+def test_shared_noise_is_predicted_from_rows_too(taught):
+    """At r = 1 members are the same network; at r = 1/2 rows and known truth agree as they do at r = 0."""
+    of_file, known = (
+        Study(**of.tables() | {"noise": {"process": "label-gaussian", "correlation": 0.5}}) for of in taught
+    )
+    found, wanted = drawn(of_file), drawn(known)
+    for key, values in wanted.alignment.items():
+        np.testing.assert_allclose(found.alignment[key], values, atol=0.06)
+    same = drawn(Study(**taught[0].tables() | {"noise": {"process": "label-gaussian", "correlation": 1.0}}))
+    for values in same.alignment.values():
+        np.testing.assert_allclose(values, 1.0, atol=1e-9)
 
 
 def test_predictions_from_rows_are_those_of_predict(taught):

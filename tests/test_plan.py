@@ -40,6 +40,10 @@ def template(deep):
         (GRADIENT, {"data.pca": 65}, "pca = 65", "rank"),
         (EXACT, {"data.pool": 2}, "pool = 2", "images"),
         (EXACT, {"network.hidden": [1]}, "network.hidden = [1]", "rank 2"),
+        (EXACT, {"noise.process": "input-blur"}, "'input-blur'", "choose another process or data"),
+        (GRADIENT, {"noise.process": "input-blur", "grid.snr": [0.01]}, "grid.snr = 0.01", "ask for no less"),
+        (GRADIENT, {"noise": {"process": "label-confusion", "matrix": [[0, 1], [1, 0]]}}, "matrix of 2", "10 classes"),
+        (GRADIENT, {"noise.process": "none"}, "snr = 1", "[inf]"),
         (
             GRADIENT,
             {"network": {"kind": "linear", "hidden": [10]}, "train.solver": "exact"},
@@ -63,6 +67,10 @@ def template(deep):
         "pca",
         "no-images",
         "rank",
+        "blur",
+        "blur-snr",
+        "matrix",
+        "none",
         "exact",
         "probe",
         "tasks",
@@ -123,6 +131,9 @@ def test_synthetic_pool_holds_a_part_for_each_member_that_does_not_share_inputs(
     shared = Plan(study(EXACT))
     assert own.ensemble(own.study.cells()[0]).splits.n_pool == 3 * 20
     assert shared.ensemble(shared.study.cells()[0]).splits.n_pool == 20
+    drawn = Plan(study(EXACT, {"noise.shared": [], "noise.resample": "bootstrap"}))
+    assert drawn.ensemble(drawn.study.cells()[0]).splits.n_pool == 20
+    assert drawn.ensemble(drawn.study.cells()[0]).resample == "bootstrap"
 
 
 # --- the template ---

@@ -71,6 +71,26 @@ def test_every_process_survives_toml(process):
     assert reread(original) == original
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"process": "label-flip", "correlation": 0.25},
+        {"process": "label-confusion", "matrix": [[0.5, 0.5], [0.25, 0.75]]},
+        {"process": "label-heteroscedastic", "along": "norm", "strength": 2.0},
+        {"process": "none", "shared": [], "resample": "bootstrap"},
+    ],
+)
+def test_options_of_noise_survive_toml(noise):
+    original = study(GRADIENT, {"noise": noise})
+    assert reread(original) == original
+    assert hashes(reread(original)) == hashes(original)
+
+
+def test_shared_inputs_are_not_resampled():
+    message = one_message(lambda: study(GRADIENT, {"noise.resample": "bootstrap"}))
+    assert "take 'inputs' out of shared" in message
+
+
 def test_nothing_shared_survives_toml():
     original = study(GRADIENT, {"noise.shared": []})
     assert original.noise.shared == ()
@@ -200,6 +220,8 @@ def test_hashes_are_the_same_in_a_fresh_process(tmp_path):
         ("data.pca", 5),
         ("noise.process", "input-gaussian"),
         ("noise.shared", ["inputs", "init"]),
+        ("noise.correlation", 0.5),
+        ("noise", {"process": "label-confusion", "pattern": "pairs"}),
         ("network.hidden", [5]),
         ("network.activation", "tanh"),
         ("network.init_scale", 0.5),

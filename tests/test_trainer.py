@@ -169,7 +169,7 @@ def test_trainer_is_imported_from_the_current_directory(tmp_path, monkeypatch):
 WRONG = {
     "no.such.module:train": "cannot import 'no.such.module'",
     "tests.studies:nothing": "has no 'nothing'",
-    "tests.studies:INF": "is a float, not a function",
+    "tests.studies:INF": "cannot be called",
 }
 
 

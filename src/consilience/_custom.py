@@ -1,4 +1,4 @@
-"""Things of the user's own that a study names as ``package.module:function``."""
+"""Functions of a user's own, named "package.module:function" in a study file."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import Any
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["is_reference", "reference", "resolve"]
+__all__ = ["reference", "resolve"]
 
-_GIVEN: dict[str, Callable[..., Any]] = {}  # functions given as such: one in a notebook cannot be imported again
-
-
-def is_reference(name: object) -> bool:
-    """Whether `name` is written as ``package.module:function``."""
-    return isinstance(name, str) and all(name.partition(":")[::2])
+_GIVEN: dict[str, Callable[..., Any]] = {}  # functions given as such: one of a notebook cannot be imported again
 
 
 def reference(function: Callable[..., Any]) -> str:
-    """Return where a function is, as text, and remember it for this process.
+    """Return where a function is, as "module:function", and remember it for this process.
 
-    >>> from math import sqrt
-    >>> reference(sqrt), resolve("math:sqrt", what="function") is sqrt
+    >>> import math
+    >>> reference(math.sqrt), resolve("math:sqrt", what="example") is math.sqrt
     ('math:sqrt', True)
     """
     name = f"{function.__module__}:{function.__qualname__}"
@@ -32,37 +27,41 @@ def reference(function: Callable[..., Any]) -> str:
     return name
 
 
-def resolve(reference: str, *, what: str) -> Callable[..., Any]:
-    """Import what ``package.module:function`` names; the current directory counts as a place to import from.
+def resolve(name: str, *, what: str) -> Callable[..., Any]:
+    """Import the function "package.module:function"; the current working directory is importable.
 
     Parameters
     ----------
-    reference
-        Module and function; dots in the latter reach into classes.
     what
-        What a message calls it: "network", "noise process", "trainer".
+        What the function is meant to be, for messages: "noise process".
 
     Raises
     ------
     ConsilienceError
-        When the module cannot be imported, or holds no such function.
+        When the module cannot be imported, has no such attribute, or the attribute cannot be called.
+
+    >>> resolve("math:sqrt", what="example")(4.0)
+    2.0
     """
-    if reference in _GIVEN:
-        return _GIVEN[reference]
-    module, _, path = reference.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if name in _GIVEN:
+        return _GIVEN[name]
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConsilienceError(f"{what} {name!r}: write it as 'package.module:function'")
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
     try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
         raise ConsilienceError(
-            f"{what} {reference!r}: cannot import {module!r} ({error}); give package.module:function, of a module that "
-            f"is installed or lies in the current directory"
+            f"{what} {name!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); it must be installed "
+            f"or lie in {here}"
         ) from error
-    for part in path.split("."):
+    for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConsilienceError(f"{what} {reference!r}: {module!r} has no {path!r}; check its spelling")
+            raise ConsilienceError(f"{what} {name!r}: {module_name!r} has no {attribute!r}")
         found = getattr(found, part)
     if not callable(found):
-        raise ConsilienceError(f"{what} {reference!r}: is a {type(found).__name__}, not a function; give a function")
+        raise ConsilienceError(f"{what} {name!r}: {attribute} is {type(found).__name__} and cannot be called")
     return found

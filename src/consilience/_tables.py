@@ -48,11 +48,12 @@ def tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[st
     table: Raw = dict(raw)
     name = table.pop(tag, None)
     rest = {key: table.pop(key) for key in common if key in table}
-    if isinstance(name, tuple(catalogue.values())):
+    if isinstance(name, tuple(catalogue.values())) or catalogue.holds(name):
         return {tag: name, **rest, **table}
     if not isinstance(name, str) or name not in catalogue:
         said = f"unknown {catalogue.kind}" if isinstance(name, str) else f"give the name of a {catalogue.kind}"
-        raise ConsilienceError(f"{tag} = {name!r}: {said}; {suggestion(str(name), catalogue)}")
+        near = suggestion(name if isinstance(name, str) else "", catalogue)
+        raise ConsilienceError(f"{tag} = {name!r}: {said}; {near}")
     kind: Any = catalogue[name]
     valid = [field.name for field in fields(kind)]
     for key, value in table.items():
@@ -83,15 +84,16 @@ class Data(Table):
 
 
 class Noise(Table):
-    """The ``[noise]`` table: the process, and what the members of an ensemble share."""
+    """The ``[noise]`` table: the process, what the members of an ensemble share, and how inputs differ if they do."""
 
     process: NoiseProcess
     shared: tuple[Literal["inputs", "init", "batches"], ...] = ("inputs",)
+    resample: Literal["disjoint", "bootstrap"] = "disjoint"
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, raw: Any) -> Raw:
-        return tagged(raw, tag="process", catalogue=PROCESSES, common=("shared",))
+        return tagged(raw, tag="process", catalogue=PROCESSES, common=("shared", "resample"))
 
     @field_validator("shared")
     @classmethod
@@ -99,9 +101,18 @@ class Noise(Table):
         """One spelling for one meaning: order and repetition do not matter."""
         return tuple(sorted(set(shared)))
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resample == "bootstrap" and "inputs" in self.shared:
+            raise ConsilienceError(
+                "resample = 'bootstrap': members share their inputs and none are resampled; take 'inputs' out of shared"
+            )
+        return self
+
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
-        return {"process": self.process.name, **asdict(self.process), "shared": list(self.shared)}
+        common = {"shared": list(self.shared), "resample": self.resample}
+        return {"process": self.process.name, **asdict(self.process), **common}
 
 
 def _distinct(values: Any) -> Any:

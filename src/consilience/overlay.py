@@ -62,7 +62,9 @@ def _why_not(study: Study, splits: Splits) -> str:
         return f"it speaks about linear networks, and these are of kind {study.network.name!r}"
     process = study.noise.process
     if not isinstance(process, LabelGaussian | LabelFlip):
-        return f"it speaks about noise on targets, and this is {process.name!r}"
+        return f"it speaks about noise that is alike for all targets or classes, and this is {process.name!r}"
+    if study.noise.resample == "bootstrap":
+        return "it speaks about inputs that members share or draw afresh, and these are bootstrap samples"
     if splits.task == "classification" and study.train.loss != "squared-error":
         return "it speaks about squared error, and these classes are learned by cross-entropy"
     if study.train.weight_decay:
@@ -86,6 +88,7 @@ def _known(study: Study, truth: LinearTruth) -> theory.LinearNetwork:
         study.grid.snr,
         misfit=truth.misfit,
         ridge=study.train.ridge,
+        noise_correlation=study.noise.process.correlation,
         shared_inputs="inputs" in study.noise.shared,
     )
 
@@ -104,6 +107,7 @@ def _from_rows(study: Study, splits: Splits) -> tuple[theory.LinearNetwork, tupl
         study.grid.snr,
         study.grid.n_train,
         study.train.ridge,
+        noise_correlation=study.noise.process.correlation,
         shared_inputs="inputs" in study.noise.shared,
         n_probe=max(2, len(splits.probe_x)),
         groups=0,

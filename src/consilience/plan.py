@@ -51,7 +51,7 @@ class Plan:
         for cell in study.cells():
             point = self.point(cell)
             ensemble = self.ensemble(cell)
-            _check(point, ensemble.splits)
+            _check(point, ensemble)
             ensemble.spec(self.training(cell))
         tasks = {ensemble.splits.task for ensemble in self._ensembles.values()}
         if len(tasks) > 1:
@@ -105,6 +105,7 @@ class Plan:
                 members=point.grid.members,
                 seed=point.seed,
                 n_max=max(point.grid.n_train),
+                resample=point.noise.resample,
             )
         return self._ensembles[key]
 
@@ -200,6 +201,8 @@ class Plan:
             "process": study.noise.process.name,
             "definition": study.noise.process.definition,
             "shared": list(study.noise.shared),
+            "resample": study.noise.resample,
+            "correlation": study.noise.process.correlation,
         }
         sentences = dict.fromkeys(itertools.chain(*(drawn.sentences for drawn in overlays.values())))
         return {
@@ -239,6 +242,7 @@ def _prepare(point: Study) -> Splits:
     data = point.data
     # Members that do not share inputs each take their own part of the pool: make a synthetic one large enough.
     own_inputs = isinstance(data.source, SyntheticSource) and "inputs" not in point.noise.shared
+    own_inputs = own_inputs and point.noise.resample == "disjoint"
     return prepare(
         data.source,
         n_train=point.grid.n_train,
@@ -255,8 +259,9 @@ def _sizes(splits: Splits) -> tuple[int, int]:
     return splits.train_x.shape[1], splits.n_outputs
 
 
-def _check(point: Study, splits: Splits) -> None:
-    """Refuse noise or losses that do not fit the task, and measures that need more probe samples."""
+def _check(point: Study, ensemble: train.Ensemble) -> None:
+    """Refuse noise or losses that do not fit the data, and measures that need more probe samples."""
+    splits = ensemble.splits
     for measure in point.measure.measures:
         if len(splits.probe_x) < measure.min_samples:
             raise ConsilienceError(
@@ -275,6 +280,13 @@ def _check(point: Study, splits: Splits) -> None:
             f"noise.process = {process.name!r}: corrupts {fitting} data, but {point.data.source.name} is {splits.task}"
             + (" as far as its target tells; data.task decides" if isinstance(point.data.source, File) else "")
         )
+    largest = process.largest_level(ensemble.noise)
+    for snr in point.grid.snr:
+        if process.level(snr) > largest:
+            raise ConsilienceError(
+                f"grid.snr = {snr:g}: noise.process = {process.name!r} at its strongest leaves these data an SNR of "
+                f"{largest**-2:.3g}; ask for no less, or take another process"
+            )
     if splits.task == "regression" and point.train.loss == "cross-entropy":
         raise ConsilienceError(
             f"train.loss = 'cross-entropy': {point.data.source.name} is regression; use 'squared-error' or 'auto'"

@@ -1,4 +1,4 @@
-"""Noise processes: the SNR they claim, and noise that depends on (seed, member, sample) alone."""
+"""Noise processes: what they leave alone, their levels, and noise that depends on (seed, member, sample) alone."""
 
 from __future__ import annotations
 
@@ -12,41 +12,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from tests.data.noisy import CLASSES, KINDS, SHAPE, VARIANTS, N, clean, corrupt, one_hot, state, task_of
 
-from consilience.data import PROCESSES, InputGaussian, LabelFlip, LabelGaussian, NoiseProcess, member_key
+from consilience.data import (
+    PROCESSES,
+    InputGaussian,
+    LabelFlip,
+    LabelGaussian,
+    NoiseProcess,
+    NoNoise,
+    member_key,
+    noise_keys,
+)
 from consilience.errors import ConsilienceError
 
-N, K, D, CLASSES = 20_000, 3, 4, 5
 SNRS = [0.25, 1.0, 4.0]
 FLIP, LABEL, INPUT = LabelFlip(), LabelGaussian(), InputGaussian()
+FEW = np.random.default_rng(0).permutation(N)[:37]
 
 
-def clean(process: NoiseProcess) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((N, D)).astype(np.float32)
-    if "regression" in process.tasks:
-        return x, rng.standard_normal((N, K)).astype(np.float32)
-    return x, rng.integers(CLASSES, size=N).astype(np.int32)
+def noise_of(process: NoiseProcess, snr: float, *, member: int = 0, seed: int = 0) -> np.ndarray:
+    (x, y), (noisy_x, noisy_y) = clean(task_of(process)), corrupt(process, snr, seed=seed)
+    return (noisy_x[member] - x if process.corrupts == "inputs" else noisy_y[member] - y).astype(np.float64)
 
 
-def corrupt(process: NoiseProcess, snr: float, *, seed: int = 0, member: int = 0, ids: object = None) -> tuple:
-    x, y = clean(process)
-    ids = np.arange(N) if ids is None else np.asarray(ids)
-    out = process.apply(
-        member_key(seed, member), jnp.asarray(ids), x[ids], y[ids], process.level(snr), n_classes=CLASSES
-    )
-    return tuple(np.asarray(part) for part in out)
+def assert_same(process: NoiseProcess, found: np.ndarray, wanted: np.ndarray) -> None:
+    """To the last bit; a blur is a sum, whose order of float32 additions may depend on how many samples there are."""
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 if process.name == "input-blur" else 0)
 
 
-def noise_of(process: NoiseProcess, snr: float, **which: int) -> np.ndarray:
-    x, y = clean(process)
-    noisy_x, noisy_y = corrupt(process, snr, **which)
-    return (noisy_x - x if process.corrupts == "inputs" else noisy_y - y).astype(np.float64)
-
-
-@pytest.fixture(params=[cls() for cls in PROCESSES.values()], ids=list(PROCESSES))
+@pytest.fixture(params=KINDS)
 def process(request: pytest.FixtureRequest) -> NoiseProcess:
-    return request.param
+    return VARIANTS[request.param]
 
 
 @pytest.mark.parametrize("snr", SNRS)
@@ -61,11 +58,11 @@ def test_gaussian_noise_has_the_snr_asked_for(gaussian: NoiseProcess, snr: float
 @pytest.mark.parametrize("snr", SNRS)
 def test_flips_have_the_snr_asked_for(snr: float) -> None:
     """The attenuation 1 − p is the regression slope of noisy on clean one-hot labels."""
-    _, y = clean(FLIP)
+    _, y = clean("classification")
     _, noisy = corrupt(FLIP, snr)
     agree = np.mean(noisy == y)  # (1 − p) + p / C
     attenuation = (agree - 1 / CLASSES) / (1 - 1 / CLASSES)
-    se = math.sqrt(agree * (1 - agree) / N) / (1 - 1 / CLASSES)
+    se = math.sqrt(agree * (1 - agree) / noisy.size) / (1 - 1 / CLASSES)
     expected = math.sqrt(snr / (1 + snr))
     assert abs(attenuation - expected) < 3 * se
     realised = attenuation**2 / (1 - attenuation**2)
@@ -73,13 +70,14 @@ def test_flips_have_the_snr_asked_for(snr: float) -> None:
     assert abs(realised - snr) < 3 * slope * se * 1.1
 
 
-@pytest.mark.parametrize("level", [0.3, 1.0])
-def test_flips_are_uniform_over_all_classes_the_right_one_included(level: float) -> None:
-    x, y = clean(FLIP)
-    _, noisy = FLIP.apply(member_key(0, 0), jnp.arange(N), x, y, level, n_classes=CLASSES)
-    shift = np.bincount((np.asarray(noisy) - y) % CLASSES, minlength=CLASSES)
-    expected = np.full(CLASSES, level * N / CLASSES)
-    expected[0] += (1 - level) * N
+@pytest.mark.parametrize("snr", [1 / 3, 0.0])
+def test_flips_are_uniform_over_all_classes_the_right_one_included(snr: float) -> None:
+    level = FLIP.level(snr)
+    _, y = clean("classification")
+    _, noisy = corrupt(FLIP, snr)
+    shift = np.bincount(((noisy - y) % CLASSES).ravel(), minlength=CLASSES)
+    expected = np.full(CLASSES, level * noisy.size / CLASSES)
+    expected[0] += (1 - level) * noisy.size
     assert stats.chisquare(shift, expected).pvalue > 1e-3
     assert noisy.dtype == y.dtype
 
@@ -103,9 +101,10 @@ def test_flip_level_keeps_its_digits_at_high_snr() -> None:
 
 
 @pytest.mark.parametrize("snr", [-1.0, math.nan])
-def test_impossible_snr_is_refused(process: NoiseProcess, snr: float) -> None:
+@pytest.mark.parametrize("name", PROCESSES)
+def test_impossible_snr_is_refused(name: str, snr: float) -> None:
     with pytest.raises(ConsilienceError, match=r"^snr = "):
-        process.level(snr)
+        PROCESSES[name]().level(snr)
 
 
 @pytest.mark.parametrize("gaussian", [LABEL, INPUT], ids=lambda process: process.name)
@@ -114,49 +113,55 @@ def test_gaussian_noise_has_no_snr_of_zero(gaussian: NoiseProcess) -> None:
         gaussian.level(0)
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_no_noise_has_one_snr_and_changes_nothing(task: str) -> None:
+    none, (x, y) = NoNoise(), clean(task)
+    assert task in none.tasks
+    assert none.level(math.inf) == 0
+    with pytest.raises(ConsilienceError, match=r"snr = 4: noise process 'none' adds nothing; give snr = \[inf\]"):
+        none.level(4)
+    noisy = none.apply(noise_keys(0, 0), jnp.arange(N), x, y, 0.0, n_classes=CLASSES)
+    assert noisy[0] is x
+    assert noisy[1] is y
+
+
 def test_infinite_snr_leaves_the_data_bit_identical(process: NoiseProcess) -> None:
-    for noisy, original in zip(corrupt(process, math.inf), clean(process), strict=True):
-        np.testing.assert_array_equal(noisy, original)
+    for noisy, original in zip(corrupt(process, math.inf), clean(task_of(process)), strict=True):
+        for member in noisy:
+            np.testing.assert_array_equal(member, original)
 
 
 def test_only_what_it_says_is_corrupted(process: NoiseProcess) -> None:
-    (x, y), (noisy_x, noisy_y) = clean(process), corrupt(process, 0.5)
-    corrupted = {"inputs": not np.array_equal(x, noisy_x), "labels": not np.array_equal(y, noisy_y)}
+    (x, y), (noisy_x, noisy_y) = clean(task_of(process)), corrupt(process, 0.5)
+    corrupted = {"inputs": not (noisy_x == x).all(), "labels": not (noisy_y == y).all()}
     assert [part for part, changed in corrupted.items() if changed] == [process.corrupts]
+    assert (noisy_x.dtype, noisy_y.dtype) == (x.dtype, y.dtype)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1001])
-def test_noise_of_a_sample_does_not_depend_on_which_others_are_asked_for(process: NoiseProcess, size: int) -> None:
-    rng = np.random.default_rng(size)
-    everything = corrupt(process, 0.5)
-    ids = rng.permutation(N)[:size]
-    for some, everyone in zip(corrupt(process, 0.5, ids=ids), everything, strict=True):
-        np.testing.assert_array_equal(some, everyone[ids])
+def test_noise_of_a_sample_does_not_depend_on_which_others_are_asked_for(process: NoiseProcess) -> None:
+    for some, everyone in zip(corrupt(process, 0.5, ids=FEW), corrupt(process, 0.5), strict=True):
+        assert_same(process, some, everyone[:, FEW])
 
 
 def test_a_repeated_sample_gets_the_same_noise(process: NoiseProcess) -> None:
-    for part in corrupt(process, 0.5, ids=[7, 3, 7, 7]):
-        np.testing.assert_array_equal(part[[0, 0]], part[[2, 3]])
+    ids = np.resize([7, 3, 7, 7], len(FEW))
+    for part in corrupt(process, 0.5, ids=ids):
+        np.testing.assert_array_equal(part[:, [0, 0]], part[:, [2, 3]])
 
 
-def test_jit_and_vmap_over_members_and_levels_give_the_same_bits(process: NoiseProcess) -> None:
-    x, y = (part[:200] for part in clean(process))
-    ids, members, levels = jnp.arange(200), jnp.arange(4), jnp.array([process.level(s) for s in (0.1, 1, 4, 9)])
-
-    def one(member: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return process.apply(member_key(0, member), ids, x, y, level, n_classes=CLASSES)
-
-    mapped = jax.jit(jax.vmap(one))(members, levels)
-    jitted = jax.jit(one)
-    for m in range(4):
-        for part, alone in zip(mapped, jitted(members[m], levels[m]), strict=True):
-            np.testing.assert_array_equal(part[m], alone)
+def test_vmap_over_members_gives_the_same_bits(process: NoiseProcess) -> None:
+    together = corrupt(process, 4.0, ids=FEW)
+    for m in (0, 5):
+        for part, alone in zip(together, corrupt(process, 4.0, ids=FEW, members=[m]), strict=True):
+            assert_same(process, part[m], alone[0])
 
 
 @pytest.mark.parametrize("which", [{"member": 1}, {"seed": 1}], ids=["member", "seed"])
-def test_members_and_seeds_are_independent(process: NoiseProcess, which: dict[str, int]) -> None:
+@pytest.mark.parametrize("name", ["label-gaussian", "input-gaussian", "label-flip", "input-dropout", "laplace"])
+def test_members_and_seeds_are_independent(name: str, which: dict[str, int]) -> None:
+    process = VARIANTS[name]
     a, b = noise_of(process, 0.5).ravel(), noise_of(process, 0.5, **which).ravel()
-    if process.name == "label-flip":  # compare which samples are hit, the replacement having C values
+    if name in ("label-flip", "input-dropout"):  # compare which are hit: what that does depends on the clean value
         a, b = (a != 0).astype(float), (b != 0).astype(float)
     assert abs(np.corrcoef(a, b)[0, 1]) < 3.5 / math.sqrt(a.size)
 
@@ -164,29 +169,50 @@ def test_members_and_seeds_are_independent(process: NoiseProcess, which: dict[st
 def test_noise_is_independent_across_samples_and_columns() -> None:
     noise = noise_of(LABEL, 1.0)  # (N, K)
     correlation = np.corrcoef(np.concatenate([noise[:-1], noise[1:]], axis=1).T)
-    off = correlation[~np.eye(2 * K, dtype=bool)]
+    off = correlation[~np.eye(2 * noise.shape[1], dtype=bool)]
     assert np.abs(off).max() < 4 / math.sqrt(N)
 
 
-@pytest.mark.parametrize("gaussian", [LABEL, INPUT], ids=lambda process: process.name)
-def test_gaussian_draws_are_the_same_at_every_snr(gaussian: NoiseProcess) -> None:
+@pytest.mark.parametrize("name", ["label-gaussian", "input-gaussian", "label-heteroscedastic", "laplace"])
+def test_additive_draws_are_the_same_at_every_snr(name: str) -> None:
     # Differences from the clean values carry the float32 rounding of the sums.
-    np.testing.assert_allclose(noise_of(gaussian, 0.25), 4 * noise_of(gaussian, 4.0), atol=1e-5)
+    process = VARIANTS[name]
+    np.testing.assert_allclose(noise_of(process, 0.25), 4 * noise_of(process, 4.0), atol=1e-4)
 
 
-def test_flips_at_high_snr_are_among_those_at_low_snr() -> None:
-    _, y = clean(FLIP)
-    (_, few), (_, many) = corrupt(FLIP, 4.0), corrupt(FLIP, 0.25)
-    flipped = few != y
-    assert 0 < flipped.sum() < (many != y).sum()
-    np.testing.assert_array_equal(few[flipped], many[flipped])
+@pytest.mark.parametrize("name", ["label-flip", "label-confusion", "input-dropout", "salt"])
+def test_what_is_replaced_at_high_snr_is_among_what_is_at_low_snr(name: str) -> None:
+    process = VARIANTS[name]
+    part = process.corrupts == "labels"
+    original = clean(task_of(process))[part]
+    few, many = corrupt(process, 4.0)[part], corrupt(process, 0.25)[part]
+    replaced = few != original
+    assert 0 < replaced.sum() < (many != original).sum()
+    np.testing.assert_array_equal(few[replaced], many[replaced])
+
+
+def test_uncorrelated_noise_is_what_it_was_before_members_could_share_any() -> None:
+    """The definition of the realizations of runs on disk, drawn here one by one."""
+    key = member_key(3, 2)
+    (_, y), (_, labels) = clean("regression"), clean("classification")
+    wanted_y, wanted_labels = [], []
+    for i in FEW[:5]:
+        own = jax.random.fold_in(key, i)
+        wanted_y.append(np.float32(0.5) * np.asarray(jax.random.normal(own, y[0].shape)))
+        whether, which = jax.random.split(own)
+        flipped = jax.random.uniform(whether) < np.float32(FLIP.level(0.1))
+        wanted_labels.append(jax.random.randint(which, (), 0, CLASSES) if flipped else labels[i])
+    noisy = corrupt(LABEL, 4.0, seed=3)[1][2] - y
+    np.testing.assert_allclose(noisy[FEW[:5]], wanted_y, atol=1e-6)
+    np.testing.assert_array_equal(corrupt(FLIP, 0.1, seed=3)[1][2][FEW[:5]], wanted_labels)
 
 
 def test_the_noise_has_its_own_stream_of_random_numbers() -> None:
     key = jax.random.key(0)
     others = [jax.random.fold_in(jax.random.fold_in(key, stream), 5) for stream in range(10)]
-    data = jax.random.key_data(member_key(0, 5))
-    assert not any(jnp.array_equal(data, jax.random.key_data(other)) for other in (key, *others))
+    own, shared = (jax.random.key_data(one) for one in noise_keys(0, 5))
+    assert not any(jnp.array_equal(own, jax.random.key_data(other)) for other in (key, *others))
+    assert not jnp.array_equal(own, shared)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
@@ -195,12 +221,27 @@ def test_seeds_the_generator_would_truncate_are_refused(seed: int) -> None:
         member_key(seed, 0)
 
 
-def test_labels_of_the_wrong_task_are_refused() -> None:
-    x, key, ids = jnp.zeros((2, 1)), member_key(0, 0), jnp.arange(2)
-    with pytest.raises(ConsilienceError, match="'label-flip' corrupts integer class numbers"):
-        FLIP.apply(key, ids, x, jnp.zeros((2, 1)), 0.5, n_classes=2)
-    with pytest.raises(ConsilienceError, match="'label-gaussian' corrupts real values"):
-        LABEL.apply(key, ids, x, jnp.zeros(2, jnp.int32), 0.5, n_classes=2)
+@pytest.mark.parametrize("name", [name for name in KINDS if name.startswith("label")])
+def test_labels_of_the_wrong_task_are_refused(name: str) -> None:
+    process = VARIANTS[name]
+    classes = task_of(process) == "classification"
+    x, y = clean("regression" if classes else "classification")
+    said = f"'{name}' corrupts " + ("integer class numbers" if classes else "real values")
+    with pytest.raises(ConsilienceError, match=said):
+        process.apply(noise_keys(0, 0), jnp.arange(N), x, y, 0.5, n_classes=2, image_shape=SHAPE, state=state(process))
+
+
+def test_variance_of_noisy_targets(process: NoiseProcess) -> None:
+    """Over the fixed data and all members: χ² of as many degrees of freedom as there are values, or heavier tails."""
+    if task_of(process) == "classification":
+        assert process.target_variance(0.5) == 1
+        assert one_hot(np.arange(CLASSES)).mean() == pytest.approx(0)
+        return
+    _, noisy = corrupt(process, 4.0)
+    wanted = process.target_variance(process.level(4.0))
+    each = np.var(noisy, axis=(1, 2))
+    assert abs(each.mean() - wanted) <= 3 * each.std(ddof=1) / math.sqrt(len(each))
+    assert wanted == (1.25 if process.corrupts == "labels" else 1.0)
 
 
 @pytest.mark.parametrize("noise", [LABEL, FLIP], ids=lambda process: process.name)
@@ -208,11 +249,11 @@ def test_sixty_thousand_samples_take_under_fifty_milliseconds(noise: NoiseProces
     n = 60_000
     x = jnp.zeros((n, 1))
     y = jnp.zeros((n, 10)) if noise is LABEL else jnp.zeros(n, jnp.int32)
-    run = jax.jit(lambda key, level: noise.apply(key, jnp.arange(n), x, y, level, n_classes=10)[1])
-    jax.block_until_ready(run(member_key(0, 0), 0.5))
+    run = jax.jit(lambda keys, level: noise.apply(keys, jnp.arange(n), x, y, level, n_classes=10)[1])
+    jax.block_until_ready(run(noise_keys(0, 0), 0.5))
     seconds = []
     for member in range(7):
         start = time.perf_counter()
-        jax.block_until_ready(run(member_key(0, member), 0.5))
+        jax.block_until_ready(run(noise_keys(0, member), 0.5))
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.05

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consilience.data import PROCESSES, Splits, member_key
+from consilience.data import PROCESSES, Splits, noise_keys
 from consilience.train import MLP, Cell, Ensemble, Linear, Trained, TrainOptions, train
 
 N_POOL, N_INPUTS, N_OUTPUTS = 150, 5, 3  # the pool is no whole number of the program's blocks of 64
@@ -53,7 +53,7 @@ def make_ensemble(task: str = "regression", process: str | None = None, **fields
 
 @partial(jax.jit, static_argnums=(0, 1))  # eagerly, each of its many operations would be compiled
 def _noisy(process, n_classes, seed, member, level, x, y):
-    return process.apply(member_key(seed, member), jnp.arange(len(x)), x, y, level, n_classes=n_classes)
+    return process.apply(noise_keys(seed, member), jnp.arange(len(x)), x, y, level, n_classes=n_classes)
 
 
 STEPS = 71  # two whole draws of batches and a part of a third

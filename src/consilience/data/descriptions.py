@@ -28,7 +28,8 @@ def describe() -> list[Description]:
     """Return one row for every registered source, then one for every noise process.
 
     >>> [row.name for row in describe() if row.kind == "noise"]
-    ['label-gaussian', 'input-gaussian', 'label-flip']
+    ['label-gaussian', 'label-flip', 'none', 'input-blur', 'label-confusion', 'label-heteroscedastic',
+    'input-gaussian', 'input-dropout']
     """
     sources = [("source", name, cls) for name, cls in SOURCES.items()]
     noise = [("noise", name, cls) for name, cls in PROCESSES.items()]

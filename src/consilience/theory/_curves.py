@@ -44,6 +44,7 @@ class Task(NamedTuple):
     gaussian: bool
     seed: int
     standardise: bool  # every column by the rows that are not probed
+    noise_correlation: float = 0.0
 
 
 class Found(NamedTuple):
@@ -145,7 +146,7 @@ def _plan(n: int, rows: int, task: Task) -> Plan:
     held_out = max(2, rows // _HELD_OUT)
     n_probe = min(task.n_probe, held_out)
     trained = min(n, largest_training_set(rows, shared_inputs=task.shared_inputs))
-    return Plan(trained, sets, n_probe, min(held_out // n_probe, _BLOCKS), task.standardise)
+    return Plan(trained, sets, n_probe, min(held_out // n_probe, _BLOCKS), task.standardise, task.noise_correlation)
 
 
 def _gaussian(found: Estimate, task: Task) -> Curves:
@@ -157,6 +158,7 @@ def _gaussian(found: Estimate, task: Task) -> Curves:
         task.snr,
         misfit=found.misfit / found.variance,
         ridge=task.ridge,
+        noise_correlation=task.noise_correlation,
         shared_inputs=task.shared_inputs,
     )
     return Curves(values.output_correlation, values.output_cka, values.hidden_cka, values.risk * found.variance)

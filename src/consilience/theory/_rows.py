@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     n_probe: int
     blocks: int
     standardise: bool  # every column, by the rows that are not probed
+    correlation: float = 0.0  # of two members' noise on one row
 
 
 class Draws(NamedTuple):
@@ -79,6 +80,9 @@ def draws(
         noise = np.random.default_rng([*seed, number]).standard_normal(
             (places[used - 1] + 1, _MEMBERS // plan.sets, y.shape[1])
         )[places[:used]]
+        if plan.correlation > 0 and plan.sets == 1:
+            shared = np.random.default_rng([*seed, number, 1]).standard_normal((places[used - 1] + 1, 1, y.shape[1]))
+            noise = np.sqrt(1 - plan.correlation) * noise + np.sqrt(plan.correlation) * shared[places[:used]]
         probes = order[::-1][: plan.blocks * plan.n_probe]
         others = len(order) - len(probes)
         x_mean, scale = _preprocessing(x_sums, x[probes], others, standardise=plan.standardise)

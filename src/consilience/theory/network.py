@@ -39,6 +39,7 @@ def linear_network(
     *,
     misfit: ArrayLike = 0.0,
     ridge: float = 0.0,
+    noise_correlation: float = 0.0,
     shared_inputs: bool = True,
 ) -> LinearNetwork:
     """Alignment and risk of linear networks f(x) = W₂W₁x whose members differ by label noise.
@@ -66,6 +67,8 @@ def linear_network(
         Variance of what no linear map reaches, per output, or its covariance; members share it.
     ridge : float
         μ of the total penalty n·μ; 0 is the minimum-norm solution gradient flow reaches.
+    noise_correlation : float
+        Correlation of two members' noise on the same sample, 0 to 1; without effect where inputs are not shared.
     shared_inputs : bool
         Whether members train on the same inputs.
 
@@ -86,7 +89,15 @@ def linear_network(
     """
     teacher = spectrum(eigenvalues, beta)
     ratios = levels("snr", snr, above_zero=True, infinite=True)
-    cells = grid(teacher, n_train, 1 / ratios, ridge=ridge, misfit=misfit, shared_inputs=shared_inputs)
+    cells = grid(
+        teacher,
+        n_train,
+        1 / ratios,
+        ridge=ridge,
+        misfit=misfit,
+        noise_correlation=noise_correlation,
+        shared_inputs=shared_inputs,
+    )
     members = cells.members
     return LinearNetwork(
         output_correlation=cells.fill(correlation(members)),

@@ -65,6 +65,7 @@ def predict(
     n_train: ArrayLike,
     ridge: float = 0.0,
     *,
+    noise_correlation: float = 0.0,
     shared_inputs: bool = True,
     standardised: bool | None = None,
     method: Literal["rows", "gaussian"] = "rows",
@@ -109,6 +110,8 @@ def predict(
         Training-set sizes.
     ridge : float
         μ of the total penalty n·μ‖w‖², in the units of the inputs' variance.
+    noise_correlation : float
+        Correlation of two members' noise on the same sample, 0 to 1; without effect where inputs are not shared.
     shared_inputs : bool
         Whether members train on the same inputs.
     standardised : bool
@@ -169,6 +172,8 @@ def predict(
     ratios = levels("snr", snr, above_zero=True, infinite=True)
     sizes, penalty = whole_numbers("n_train", n_train), level("ridge", ridge)
     _check(method, n_probe, groups, confidence)
+    if not 0 <= noise_correlation <= 1:
+        raise ConsilienceError(f"noise_correlation is {noise_correlation!r}: give a number from 0 to 1")
     task = Task(
         np.atleast_1d(ratios),
         np.atleast_1d(sizes).astype(int),
@@ -178,6 +183,7 @@ def predict(
         method == "gaussian",
         seed,
         _standardised(inputs) if standardised is None else standardised,
+        noise_correlation,
     )
     found = curves(inputs, targets, task)
     low, high, misfit_error = None, None, float("nan")

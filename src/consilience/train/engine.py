@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ from consilience.train.networks import Linear, NetworkOptions, count_parameters
 from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
-from consilience.train.spec import Arrays, Rows, Spec, Trained
+from consilience.train.spec import Arrays, Resample, Rows, Spec, Trained
 from consilience.train.trainer import Foreign, call_trainer
 
 __all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
@@ -48,6 +49,8 @@ class Ensemble:
     n_max
         Largest n_train of the whole grid, finished cells included: realizations are drawn for that many
         samples, so that a resumed run compiles the very same program.
+    resample
+        Where members do not share inputs: "disjoint" parts of the pool, or "bootstrap" samples of its first rows.
     """
 
     splits: Splits
@@ -56,15 +59,30 @@ class Ensemble:
     members: int
     seed: int
     n_max: int
+    resample: Resample = "disjoint"
 
     def __post_init__(self) -> None:
         n_pool = len(self.splits.train_x)
         if not 1 <= self.n_max <= n_pool:
             raise ConsilienceError(f"n_max = {self.n_max}: must lie between 1 and the size of the pool, {n_pool}")
-        if "inputs" not in self.shared and n_pool < self.members:
+        if "inputs" not in self.shared and self.resample == "disjoint" and n_pool < self.members:
             raise ConsilienceError(f"members = {self.members}: too many for inputs of their own from {n_pool} samples")
         if not 0 <= self.seed < 2**32:
             raise ConsilienceError(f"seed = {self.seed}: must lie between 0 and {2**32 - 1}")
+
+    @cached_property
+    def noise(self) -> tuple[Any, ...]:
+        """What the noise process needs of the training pool.
+
+        Raises
+        ------
+        ConsilienceError
+            When the process does not suit the data.
+        """
+        splits = self.splits
+        return self.process.fitted(
+            splits.train_x, splits.train_y, n_classes=splits.n_outputs, image_shape=splits.image_shape
+        )
 
     def spec(self, cell: Cell) -> Spec:
         """Return the program the cell belongs to: its options less those that are data of the program.
@@ -85,6 +103,8 @@ class Ensemble:
             classification=self.splits.task == "classification",
             n_inputs=self.splits.train_x.shape[1],
             n_outputs=self.splits.n_outputs,
+            image_shape=self.splits.image_shape,
+            resample=self.resample,
         )
         if spec.options.solver == "exact":
             _check_exact(spec)
@@ -131,7 +151,12 @@ def _solve(
     for n_train in dict.fromkeys(cells[index].n_train for index in indices):
         together = [index for index in indices if cells[index].n_train == n_train]
         solved = solve(
-            spec, ensemble.rows([cells[i] for i in together]), ensemble.splits, seed=ensemble.seed, n_max=ensemble.n_max
+            spec,
+            ensemble.rows([cells[i] for i in together]),
+            ensemble.splits,
+            seed=ensemble.seed,
+            n_max=ensemble.n_max,
+            noise=ensemble.noise,
         )
         yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
 
@@ -195,7 +220,7 @@ def compile_program(ensemble: Ensemble, spec: Spec, *, n_cells: int = 1, devices
     whole = math.lcm(ensemble.members, len(used))
     return Program(
         spec,
-        Arrays.of(ensemble.splits, ensemble.seed),
+        Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise),
         n_max=ensemble.n_max,
         rows_per_call=whole * math.ceil(least / whole),
         devices=used,

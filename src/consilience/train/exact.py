@@ -13,23 +13,22 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from consilience.data import Splits, member_key
+from consilience.data import Splits
 from consilience.train.networks import Linear
 from consilience.train.options import TrainOptions
-from consilience.train.realize import subset
-from consilience.train.spec import Rows, Spec, Trained, Weights
+from consilience.train.realize import realization
+from consilience.train.spec import Arrays, Rows, Spec, Trained, Weights
 
 __all__ = ["solve"]
 
 Floats = NDArray[np.float64]
 
 
-def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> Trained:
+def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int, noise: tuple[Any, ...] = ()) -> Trained:
     """Solve every row; rows with the same inputs (n_train, and member or level where those change X) share one SVD.
 
     Parameters
@@ -38,6 +37,8 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
         Fields (rows,); learning rate, weight decay and initialization do not matter here.
     n_max
         Samples realized for each row, at least its n_train: one number for the whole grid compiles once.
+    noise
+        What `NoiseProcess.fitted` returns of the pool.
 
     Returns
     -------
@@ -46,14 +47,14 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int) -> T
     """
     # What does not change the training set is left out of the key of the compiled function.
     plain = replace(spec, network=Linear(), options=TrainOptions())
-    x, y = jnp.asarray(splits.train_x), jnp.asarray(splits.train_y)
+    data = Arrays.of(splits, seed, noise)
     results: dict[int, dict[str, Any]] = {}
     for together in _same_inputs(spec, rows):
         n = int(rows.n_train[together[0]])
         inputs = inverse = np.empty((0, 0))
         for i in together:
             member, level = np.uint32(rows.member[i]), np.float32(rows.level[i])
-            noisy_x, noisy_y = _realize(plain, x, y, np.uint32(seed), member, level, n_max=n_max)
+            noisy_x, noisy_y = _realize(plain, member, level, np.int32(n), data, n_max=n_max)
             if i == together[0]:
                 inputs = np.asarray(noisy_x[:n], np.float64)
                 inverse = _regularized_inverse(inputs, spec.options.ridge)
@@ -75,17 +76,7 @@ def _stack(networks: list[dict[str, Any]]) -> Trained:
 _ARRAYS = ("layers", "weights")  # fields of `Trained` that are more than one number for each network
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="n_max")
-def _realize(spec: Spec, x: Any, y: Any, seed: Any, member: Any, level: Any, *, n_max: int) -> tuple[Any, Any]:
-    ids = subset(spec, member, n_pool=x.shape[0], n_max=n_max)
-    return spec.process.apply(
-        member_key(seed, member),
-        ids,
-        jnp.asarray(x)[ids],
-        jnp.asarray(y)[ids],
-        level,
-        n_classes=spec.n_outputs,
-    )
+_realize = partial(jax.jit, static_argnums=0, static_argnames="n_max")(realization)
 
 
 def _same_inputs(spec: Spec, rows: Rows) -> Iterator[list[int]]:

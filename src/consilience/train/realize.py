@@ -6,16 +6,28 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from consilience.data import member_key
+from consilience.data import noise_keys
 from consilience.train.spec import Arrays, Rows, Spec
 
-__all__ = ["BATCHES", "BLOCK", "INIT", "block", "blocks_filled", "pad", "stream", "subset", "training_set"]
+__all__ = [
+    "BATCHES",
+    "BLOCK",
+    "INIT",
+    "block",
+    "blocks_filled",
+    "bootstrap",
+    "pad",
+    "realization",
+    "stream",
+    "subset",
+    "training_set",
+]
 
 # Whole-set sums (full-batch gradients, final losses) run over blocks of this many rows, and over no more blocks
 # than the training set fills, so that their cost follows n_train although n_train is not a shape.
 BLOCK = 64
 # Streams of random numbers of one study; the noise has its own, in consilience.data.
-INIT, BATCHES = 1, 2
+INIT, BATCHES, _ROWS = 1, 2, 0x726F7773
 
 
 def stream(key: Array, stream: int, spec: Spec, what: str, member: Array) -> Array:
@@ -34,11 +46,30 @@ def training_set(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> tuple[Ar
     Realized once per network rather than at each step: the same numbers, as they depend on (seed, member,
     sample) alone, and steps outnumber samples.
     """
-    ids = subset(spec, row.member, n_pool=data.train_x.shape[0], n_max=n_max)
-    x, y = data.train_x[ids], data.train_y[ids]
-    noise = member_key(data.seed, row.member)
-    x, y = spec.process.apply(noise, ids, x, y, row.level, n_classes=spec.n_outputs)
+    x, y = realization(spec, row.member, row.level, row.n_train, data, n_max=n_max)
     return pad(x), pad(y)
+
+
+def realization(
+    spec: Spec, member: Array, level: Array, n_train: Array, data: Arrays, *, n_max: int
+) -> tuple[Array, Array]:
+    """Return the member's noisy training pool (n_max rows); its first n_train rows are the set."""
+    n_pool = data.train_x.shape[0]
+    if spec.resample == "bootstrap" and "inputs" not in spec.shared:
+        key = stream(jax.random.key(data.seed, impl="threefry2x32"), _ROWS, spec, "inputs", member)
+        ids = bootstrap(key, n_train, n_max=n_max)
+    else:
+        ids = subset(spec, member, n_pool=n_pool, n_max=n_max)
+    return spec.process.apply(
+        noise_keys(data.seed, member),
+        ids,
+        data.train_x[ids],
+        data.train_y[ids],
+        level,
+        n_classes=spec.n_outputs,
+        image_shape=spec.image_shape,
+        state=data.noise,
+    )
 
 
 def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:
@@ -49,6 +80,19 @@ def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:
     """
     start = 0 if "inputs" in spec.shared else member * (n_pool // spec.members)
     return (start + jnp.arange(n_max)) % n_pool
+
+
+def bootstrap(key: Array, n_train: Array, *, n_max: int) -> Array:
+    """Return pool rows (n_max,), each drawn from the first n_train with replacement.
+
+    Row i depends on key, i and n_train alone. Samples of different n_train are not nested: they are drawn from
+    different sets.
+    """
+
+    def draw(i: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, i), (), 0, n_train)
+
+    return jax.vmap(draw)(jnp.arange(n_max))
 
 
 def blocks_filled(n: Array | int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -12,7 +12,9 @@ from consilience.data import NoiseProcess, Splits
 from consilience.train.networks import NetworkOptions
 from consilience.train.options import TrainOptions
 
-__all__ = ["Arrays", "Rows", "Spec", "Trained", "Weights"]
+__all__ = ["Arrays", "Resample", "Rows", "Spec", "Trained", "Weights"]
+
+Resample = Literal["disjoint", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Spec:
     classification: bool
     n_inputs: int
     n_outputs: int
+    image_shape: tuple[int, int] | None = None  # (rows, columns) where inputs are images
+    resample: Resample = "disjoint"  # where inputs are not shared
 
     @property
     def cross_entropy(self) -> bool:
@@ -55,12 +59,15 @@ class Arrays(NamedTuple):
     test_y: Array
     probe_x: Array  # (n_probe, inputs)
     seed: Array  # 0-d uint32
+    noise: tuple[Array, ...] = ()  # what the noise process needs of the pool
 
     @classmethod
-    def of(cls, splits: Splits, seed: int) -> Arrays:
-        """Copy the splits to the default device."""
+    def of(cls, splits: Splits, seed: int, noise: tuple[Any, ...] = ()) -> Arrays:
+        """Copy the splits, and what `NoiseProcess.fitted` returned, to the default device."""
         arrays = (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x)
-        return cls(*(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed))
+        return cls(
+            *(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed), noise=tuple(map(jnp.asarray, noise))
+        )
 
 
 class Weights(NamedTuple):

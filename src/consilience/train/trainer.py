@@ -120,7 +120,7 @@ def call_trainer(
 
 def _draw(ensemble: Ensemble, spec: Spec) -> _Draw:
     """Return a function that draws a member's noisy training pool; compiled once for all cells."""
-    data = Arrays.of(ensemble.splits, ensemble.seed)
+    data = Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise)
     return jax.jit(lambda row: training_set(spec, row, data, n_max=ensemble.n_max))
 
 

@@ -1,0 +1,159 @@
+"""A user's own noise process: found by name, its parameters are options, its mistakes are told."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tests.data.noisy import HERE, clean
+from tests.studies import EXACT, reread, study
+
+from consilience._custom import resolve
+from consilience.data import PROCESSES, NoiseProcess, noise_keys
+from consilience.errors import ConsilienceError
+from consilience.plan import Plan
+
+LAPLACE, SALT = f"{HERE}:laplace", f"{HERE}:salt"
+
+
+def make(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> type[NoiseProcess]:
+    """The process of a function, in a module of its own so that each test meets a new name."""
+    for attribute, value in attributes.items():
+        setattr(function, attribute, value)
+    module = ModuleType(f"own_{id(function)}")
+    module.function = function
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return PROCESSES[f"{module.__name__}:function"]
+
+
+def apply(process: NoiseProcess) -> Any:
+    x, y = clean("regression")
+    return process.apply(noise_keys(0, 0), jnp.arange(3), x[:3], y[:3], 0.5, n_classes=1)
+
+
+def test_facts_are_the_function_s() -> None:
+    laplace, salt = PROCESSES[LAPLACE], PROCESSES[SALT]
+    assert laplace.name == LAPLACE
+    assert laplace.title == "Laplace noise on targets"
+    assert (laplace.corrupts, salt.corrupts) == ("labels", "inputs")
+    assert (laplace.tasks, salt.tasks) == ({"regression"}, {"regression", "classification"})
+    assert laplace().level(4) == 0.5
+    assert laplace().target_variance(0.5) == 1.25
+    assert salt().target_variance(0.5) == 1
+    p = salt().level(2.0)
+    assert (1 - p) ** 2 / (1 - p + 4 * p - (1 - p) ** 2) == pytest.approx(2.0)
+    assert LAPLACE not in list(PROCESSES)  # it can be looked up and is not listed
+    assert PROCESSES[LAPLACE] is laplace
+
+
+def test_options_are_the_parameters() -> None:
+    process = PROCESSES[LAPLACE](scale=2.0, correlation=0.25)
+    assert (process.scale, process.correlation) == (2.0, 0.25)
+    _, y = clean("regression")
+    once, twice = (apply(PROCESSES[LAPLACE](scale=scale))[1] - y[:3] for scale in (1.0, 2.0))
+    assert jnp.allclose(2 * once, twice, atol=1e-5)
+    assert process == PROCESSES[LAPLACE](scale=2.0, correlation=0.25)
+    assert hash(process) == hash(PROCESSES[LAPLACE](scale=2.0, correlation=0.25)) != hash(PROCESSES[LAPLACE]())
+
+
+def test_lists_become_hashable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def several(key, x, y, level, weights=(1.0, 2.0), *, table):
+        return x, y
+
+    process = make(several, monkeypatch)(table=[[1, 2], [3]])
+    assert process.table == ((1, 2), (3,))
+    assert process.weights == (1.0, 2.0)
+    assert pickle.loads(pickle.dumps(process)) == process
+
+
+def test_study_file_pickle_and_hash() -> None:
+    original = study(EXACT, {"noise": {"process": LAPLACE, "scale": 0.5, "correlation": 0.5}})
+    assert original.noise.process == PROCESSES[LAPLACE](scale=0.5, correlation=0.5)
+    again = [
+        reread(original),
+        pickle.loads(pickle.dumps(original)),
+        study(EXACT, {"noise": {"process": original.noise.process}}),
+    ]
+    for other in again:
+        assert other == original
+        assert [cell.hash for cell in other.cells()] == [cell.hash for cell in original.cells()]
+    changed = study(EXACT, {"noise": {"process": LAPLACE, "scale": 0.75, "correlation": 0.5}})
+    assert not {cell.hash for cell in changed.cells()} & {cell.hash for cell in original.cells()}
+
+
+def test_it_may_be_an_axis_and_its_options_may() -> None:
+    of = study(EXACT, axes={"noise.process": ["label-gaussian", LAPLACE]})
+    assert [of.at({"noise.process": name}).noise.process.name for name in of.grid.axes["noise.process"]] == [
+        "label-gaussian",
+        LAPLACE,
+    ]
+    of = study(EXACT, {"noise": {"process": LAPLACE}}, axes={"noise.scale": [1.0, 2.0]})
+    assert Plan(of).ensemble(of.cells()[1]).process.scale == 2.0
+
+
+def test_no_theory_is_drawn_over_it() -> None:
+    of = study(EXACT, {"noise": {"process": LAPLACE}, "grid.snr": [1.0], "grid.n_train": [20]})
+    template = Plan(of).template()
+    assert "No theory is drawn" in template.attrs["theory"]
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ({"process": "no.such.module:f"}, "cannot import 'no.such.module'"),
+        ({"process": f"{HERE}:lapplace"}, "has no 'lapplace'"),
+        ({"process": f"{HERE}:N"}, "is int and cannot be called"),
+        ({"process": ":f"}, "write it as 'package.module:function'"),
+        ({"process": f"{HERE}:clean"}, "it takes \\(key, x, y, level\\)"),
+        ({"process": LAPLACE, "scael": 2}, "did you mean 'scale'"),
+        ({"process": LAPLACE, "scale": "large"}, "scale"),
+        ({"process": LAPLACE, "correlation": 2}, "correlation = 2"),
+    ],
+)
+def test_mistakes_are_told(noise: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConsilienceError, match=message):
+        study(EXACT, {"noise": noise})
+
+
+def test_the_working_directory_is_importable(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "noise_of_mine.py").write_text("def f(): return 1\n")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+    assert resolve("noise_of_mine:f", what="example")() == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "attributes", "message"),
+    [
+        (lambda key, x, y, level: x, {}, "return \\(x, y\\)"),
+        (lambda key, x, y, level: (x, y[:1]), {}, "returned y of shape \\(1,\\)"),
+        (lambda key, x, y, level: (x, jnp.int32(y)), {}, "returned y of shape .* type int32"),
+        (lambda key, x, y, level: (x + 1, y), {"corrupts": "labels"}, "returned another x"),
+        (lambda key, x, y, level, *more: (x, y), {}, "it takes"),
+        (lambda key, x, y, level, correlation=0: (x, y), {}, "'correlation' is an option of every process"),
+        (lambda key, x, y, level: (x, y), {"corrupts": "both"}, "must be 'labels' or 'inputs'"),
+        (lambda key, x, y, level: (x, y), {"tasks": ["ranking"]}, "must be"),
+    ],
+)
+def test_functions_that_are_no_noise_are_refused(
+    function: Any, attributes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConsilienceError, match=message):
+        apply(make(function, monkeypatch, **attributes)())
+
+
+def test_members_and_samples_have_their_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys(key, x, y, level):
+        return x, y * 0 + jax.random.uniform(key)
+
+    process = make(keys, monkeypatch)()
+    drawn = {float(value) for value in apply(process)[1][:, 0]}
+    assert len(drawn) == 3
+    assert math.isclose(min(drawn), float(apply(process)[1][:, 0].min()))
