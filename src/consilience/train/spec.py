@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from consilience.data import NoiseProcess, Splits
@@ -55,12 +56,15 @@ class Arrays(NamedTuple):
     test_y: Array
     probe_x: Array  # (n_probe, inputs)
     seed: Array  # 0-d uint32
+    limit: Array  # 0-d int32: steps taken at most; fewer than the options say only to measure their time
 
     @classmethod
     def of(cls, splits: Splits, seed: int) -> Arrays:
         """Copy the splits to the default device."""
         arrays = (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x)
-        return cls(*(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed))
+        return cls(
+            *(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed), limit=jnp.int32(np.iinfo(np.int32).max)
+        )
 
 
 class Weights(NamedTuple):
