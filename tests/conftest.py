@@ -1,4 +1,5 @@
-"""Two JAX devices for every test, so that sharding is tested wherever there are two cores; no file in the user's cache."""
+"""Two JAX devices for every test, so that sharding is tested wherever there are two cores; no file in the user's
+cache."""
 
 import os
 import tempfile
