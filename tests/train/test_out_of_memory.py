@@ -123,7 +123,7 @@ def test_an_accelerator_halves_its_chunks_and_then_its_devices(case, monkeypatch
     while at_once != 0:
         layout = engine._layout(study, spec, n_cells=1000, devices=None, at_once=at_once)
         assert layout.at_once <= (at_once or np.inf)
-        assert layout.rows_per_call % (len(layout.devices) * study.members) == 0
+        assert layout.rows_per_call % len(layout.devices) == layout.rows_per_call % study.members == 0
         seen.append((len(layout.devices), layout.chunk))
         at_once = layout.at_once // 2
     assert seen == [(2, 40), (2, 20), (2, 10), (2, 5), (2, 2), (2, 1), (1, 1)]
