@@ -7,7 +7,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,15 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def kept_on_disk() -> Iterator[None]:
+def kept_on_disk() -> Generator[None]:
     """What is compiled inside is read from the cache or written to it; nothing changes for the rest of the process.
 
     Where the user configured JAX's own cache, that one is used as it is. A file that cannot be read is compiled
     again, one that cannot be written is left out: JAX warns of both.
     """
     folder = cache_folder()
-    if folder is None or jax.config.jax_compilation_cache_dir is not None or not _usable(folder):
+    chosen = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009, unknown to type checkers
+    if folder is None or chosen is not None or not _usable(folder):
         yield
         return
     settings = _SETTINGS | {"jax_compilation_cache_dir": str(folder)}

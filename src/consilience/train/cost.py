@@ -30,15 +30,16 @@ class Cost(NamedTuple):
 def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None) -> Cost:
     """Measure what it takes to train `cells`, all of one program, with all devices at work.
 
-    The program is compiled, which `CONSILIENCE_CACHE` keeps for the run itself, and trains networks with the cells'
-    mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second, which
+    The program is compiled, kept on disk for the run itself (`consilience.train.cache`), and trains networks with the
+    cells' mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second, which
     tells what a step takes and what is needed without any. The exact solver is run for one n_train.
     """
     if cells[0].options.solver == "exact":
         return Cost(0.0, _exact(ensemble, cells, devices))
-    start = time.perf_counter()
-    program = compile_program(ensemble, ensemble.spec(cells[0]), n_cells=len(cells), devices=devices)
-    compiling = time.perf_counter() - start
+    spec = ensemble.spec(cells[0])
+    program = compile_program(ensemble, spec, n_cells=len(cells), devices=devices)
+    # Again: the run, too, will find it on disk, unless nothing is kept.
+    compiling = _seconds(lambda: compile_program(ensemble, spec, n_cells=len(cells), devices=devices))
     blocks = np.mean([math.ceil(cell.n_train / BLOCK) for cell in cells])
     typical = cells[0]._replace(n_train=min(ensemble.n_max, round(blocks) * BLOCK))
     cells_per_call = program.rows_per_call // ensemble.members
