@@ -31,8 +31,8 @@ def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | N
     """Measure what it takes to train `cells`, all of one program, with all devices at work.
 
     The program is compiled, kept on disk for the run itself (`consilience.train.cache`), and trains networks with the
-    cells' mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second, which
-    tells what a step takes and what is needed without any. The exact solver is run for one n_train.
+    cells' mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second,
+    which tells what a step takes and what is needed without any. The exact solver is run for one n_train.
     """
     if cells[0].options.solver == "exact":
         return Cost(0.0, _exact(ensemble, cells, devices))
