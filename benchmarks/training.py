@@ -6,6 +6,10 @@ trains the same number of networks in one compiled program over all cores; its t
 the final losses and the probe set's activations, and excludes compilation, which is shown beside it. Rounds
 alternate, and ratios are those of medians.
 
+The share of the peak is the floating-point operations that products of a step need (outputs, gradients of weights,
+gradients of inputs but those of the first layer: 2 × batch × weights each) per second of ours, over the best rate in
+the same rounds of square float32 products, PyTorch's on all cores.
+
     python benchmarks/training.py [--rounds 5] [--json FILE]
 """
 
@@ -44,6 +48,12 @@ class Case:
     def name(self) -> str:
         return f"{'-'.join(map(str, self.widths))}, batch {self.batch}"
 
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of one step's matrix products."""
+        weights = [n_inputs * n_outputs for n_inputs, n_outputs in pairwise(self.widths)]
+        return 2 * self.batch * (3 * sum(weights) - weights[0])
+
 
 CASES = (
     Case((20, 64, 64, 1), 32, 4000),
@@ -80,6 +90,7 @@ def consilience_seconds(case: Case) -> tuple[Callable[[], float], float]:
     ensemble = train.Ensemble(random_data(case), process, frozenset({"inputs"}), case.networks, 0, N_POOL)
     options = train.TrainOptions(steps=case.steps, batch=case.batch, learning_rate=1e-3)
     cell = train.Cell(N_POOL, process.level(1.0), train.MLP(hidden=case.widths[1:-1]), options)
+    os.environ["CONSILIENCE_CACHE"] = ""  # compilation is timed
     start = time.perf_counter()
     program = train.compile_program(ensemble, ensemble.spec(cell))
     compilation = time.perf_counter() - start
@@ -120,18 +131,38 @@ def torch_seconds(case: Case, threads: int, *, fused: bool) -> float:
     return time.perf_counter() - start
 
 
+def product_rate(size: int = 1024) -> float:
+    """Return floating-point operations per second of a square float32 product on all cores, the best of ten."""
+    torch.set_num_threads(len(train.devices()))
+    x = torch.randn(size, size)
+    out = torch.empty_like(x)
+    taken: list[float] = []
+    for _ in range(10):
+        start = time.perf_counter()
+        torch.mm(x, x, out=out)
+        taken.append(time.perf_counter() - start)
+    return 2 * size**3 / min(taken)
+
+
 def measure(case: Case, rounds: int) -> dict[str, object]:
     """Time both in alternation; microseconds are per network and step."""
     ours, compilation = consilience_seconds(case)
     variants = [(threads, fused) for threads in (1, 2) for fused in (False, True)]
     times: list[float] = []
     torch_times: dict[tuple[int, bool], list[float]] = {variant: [] for variant in variants}
+    peak = 0.0
     for _ in range(rounds):
+        peak = max(peak, product_rate())
         times.append(ours())
         for threads, fused in variants:
             torch_times[threads, fused].append(torch_seconds(case, threads, fused=fused))
     ours_us = statistics.median(times) / case.networks / case.steps * 1e6
-    row: dict[str, object] = {"network": case.name, "consilience_us": round(ours_us, 2)}
+    row: dict[str, object] = {
+        "network": case.name,
+        "consilience_us": round(ours_us, 2),
+        "peak_gflops": round(peak / 1e9, 1),
+        "peak_share": round(case.operations / (ours_us * 1e-6) / peak, 3),
+    }
     for name, fused in (("plain", False), ("fused", True)):
         best = min(statistics.median(torch_times[threads, fused]) for threads in (1, 2)) / case.steps * 1e6
         row |= {f"{name}_us": round(best), f"{name}_ratio": round(best / ours_us, 1)}
@@ -145,14 +176,16 @@ def main() -> None:
     arguments = parser.parse_args()
     devices = train.devices()
     print(f"{os.cpu_count()} cores, {len(devices)} JAX devices, torch {torch.__version__}, jax {jax.__version__}\n")
-    print("| network | PyTorch | PyTorch, fused Adam | Consilience | ratios | compilation |\n|---|---|---|---|---|---|")
+    print("| network | PyTorch | PyTorch, fused Adam | Consilience | ratios | share of peak | compilation |")
+    print("|---|---|---|---|---|---|---|")
     results: list[dict[str, object]] = []
     for case in CASES:
         row = measure(case, arguments.rounds)
         results.append(row)
         print(
             f"| {row['network']} | {row['plain_us']} µs | {row['fused_us']} µs | {row['consilience_us']} µs "
-            f"| **{row['plain_ratio']}×**, {row['fused_ratio']}× | {row['compile_s']} s |",
+            f"| **{row['plain_ratio']}×**, {row['fused_ratio']}× "
+            f"| {100 * float(str(row['peak_share'])):.0f} % of {row['peak_gflops']} GFLOP/s | {row['compile_s']} s |",
             flush=True,
         )
     if arguments.json:

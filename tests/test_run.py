@@ -34,7 +34,7 @@ from consilience import theory, train
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.registry import get_measure
-from consilience.run import default_folder, estimate, run
+from consilience.run import default_folder, estimate, run, unfinished
 from consilience.store import REGIME, open_run
 from consilience.study import Study
 
@@ -601,14 +601,35 @@ def test_interrupted_process_leaves_its_entry(tmp_path):
 
 
 def test_estimate_counts_every_network_and_every_cell(monkeypatch):
-    """With the time of one network given, what is left is the time of the measures."""
+    """With the cost of training given, what is left is the time of the measures."""
     of = study(DESCENT, {"measure.measures": ["cka"]}, axes={"train.learning_rate": [0.01, 0.05]})
-    monkeypatch.setattr(train, "seconds_per_network", lambda *_, **__: 1000.0)
+    asked = []
+
+    def cost(ensemble, cells, *, devices=None):
+        asked.append(len(cells))
+        return train.Cost(10.0, 1000.0 * len(cells))
+
+    monkeypatch.setattr(train, "training_cost", cost)
     found = estimate(Plan(of))
-    networks = 2 * 9 * 3
-    assert found.networks == networks
-    assert 1000 * networks < found.seconds < 1001 * networks
+    assert asked == [2 * 9]
+    assert found.networks == 2 * 9 * 3
+    assert (found.compiling, found.training) == (10.0, 18_000.0)
+    assert 0 < found.measuring < 18
+    assert 18_010 <= found.seconds <= 18_010 + found.measuring
     assert psutil.Process().memory_info().rss / 2 < found.memory_bytes < psutil.Process().memory_info().rss + 2**30
+
+
+def test_estimate_of_a_run_is_of_what_it_misses(tmp_path, monkeypatch):
+    of = study(EXACT)
+    assert unfinished(of, tmp_path / "run") == of.cells()
+    with pytest.raises(KeyboardInterrupt):
+        run(of, tmp_path / "run", progress=interrupt_after(4))
+    left = unfinished(of, tmp_path / "run")
+    # Cells of one n_train are solved together: three of the first, then one.
+    assert [cell.index for cell in left] == [(0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
+    monkeypatch.setattr(train, "training_cost", lambda ensemble, cells, **_: train.Cost(0.0, float(len(cells))))
+    assert estimate(Plan(of), left).training == 5
+    assert estimate(Plan(of), []).seconds == 0
 
 
 def test_estimate_is_near_what_a_run_takes(tmp_path):

@@ -83,13 +83,14 @@ def run(
     out
         Run directory; runs/<name> by default. Finished cells in it are not computed again.
     dry_run
-        Print the grid, the number of networks, parameter counts and estimates of time and memory; write nothing.
+        Print the grid, the number of networks, parameter counts and estimates of time and memory of what the run
+        directory misses; write nothing.
     devices
         CPU cores or accelerators to train on; all by default.
     """
     _require_study()
     from consilience.plan import Plan
-    from consilience.run import default_folder, estimate
+    from consilience.run import default_folder, estimate, unfinished
     from consilience.run import run as run_study
     from consilience.store import RunStore
     from consilience.study import Study
@@ -101,7 +102,7 @@ def run(
         RunStore.check(folder, loaded)
         find_devices(devices)
         plan = Plan(loaded)
-        _print_plan(plan, estimate(plan, devices=devices), as_json=json)
+        _print_plan(plan, estimate(plan, unfinished(loaded, folder), devices=devices), as_json=json)
         return
     with _Bar(loaded.grid.members, quiet=json) as bar:
         dataset = run_study(loaded, folder, devices=devices, progress=bar)
@@ -361,6 +362,8 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
         "layers": list(plan.layers),
         "measures": [measure.label for measure in study.measure.measures],
         "seconds": round(estimate.seconds, 1),
+        "of them": f"compiling {estimate.compiling:.1f}, training {estimate.training:.1f}, "
+        f"measuring {estimate.measuring:.1f}",
         "memory_mib": round(estimate.memory_bytes / 2**20),
     }
     if as_json:

@@ -22,7 +22,7 @@ from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
 from consilience.values import cell_values, layer_scores
 
-__all__ = ["Estimate", "Progress", "compute", "default_folder", "estimate", "run"]
+__all__ = ["Estimate", "Progress", "compute", "default_folder", "estimate", "run", "unfinished"]
 
 Progress = Callable[[int, int], None]
 
@@ -156,52 +156,86 @@ def _bytes_represented(plan: Plan, cell: Cell) -> int:
 
 
 class Estimate(NamedTuple):
-    """What a run will take on this machine."""
+    """What a run will take on this machine.
+
+    Measuring runs beside training where there are cores for both, so `seconds` may be less than its parts.
+    """
 
     networks: int
     seconds: float
+    compiling: float
+    training: float
+    measuring: float
     memory_bytes: int
 
 
-def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
-    """Estimate time and memory of the whole study by training and measuring a little of it.
+def unfinished(study: Study, folder: Path) -> list[Cell]:
+    """Return the cells a run in `folder` still has to compute: all of them where there is none."""
+    if not (folder / "study.toml").is_file():
+        return study.cells()
+    done = open_run(folder)["done"].values
+    return [cell for cell in study.cells() if not done[cell.index]]
 
-    Each program is compiled, and timed on a few steps at its mean n_train; the measures are timed on random
-    representations of one cell's shape.
+
+def estimate(plan: Plan, cells: Sequence[Cell] | None = None, *, devices: int | None = None) -> Estimate:
+    """Estimate time and memory of `cells`, all of the study by default, by training and measuring a little of it.
+
+    Each program is compiled, which is kept for the run itself (`CONSILIENCE_CACHE`), and timed on a few steps; the
+    measures are timed on random representations of one cell's shape. Preparing data and writing are left out.
     """
-    cells = plan.study.cells()
     programs: dict[Any, list[Cell]] = {}
-    for cell in cells:
+    asked = plan.study.cells() if cells is None else cells
+    for cell in asked:
         ensemble = plan.ensemble(cell)
         programs.setdefault((id(ensemble), ensemble.spec(plan.training(cell))), []).append(cell)
-    seconds, held = 0.0, 0
+    seconds = compiling = training = measuring = 0.0
+    held = 0
     for (_, spec), together in programs.items():
         ensemble = plan.ensemble(together[0])
-        mean = np.mean([cell.coordinates["n_train"] for cell in together])
-        typical = min(together, key=lambda cell: abs(cell.coordinates["n_train"] - mean))
-        start = time.perf_counter()
-        if spec.options.solver == "gradient":
-            train.compile_program(ensemble, spec, n_cells=len(together), devices=devices)
-        seconds += time.perf_counter() - start
-        per_network = train.seconds_per_network(
-            ensemble, plan.training(typical), n_cells=len(together), devices=devices
-        )
-        seconds += per_network * len(together) * ensemble.members
-        seconds += _seconds_measuring(plan, ensemble, typical) * len(together)
+        trains = train.training_cost(ensemble, [plan.training(cell) for cell in together], devices=devices)
+        measures = _seconds_measuring(plan, ensemble, together[0]) * len(together)
+        beside = spec.options.solver == "gradient"
+        seconds += trains.compiling + _together(trains.training, measures, devices, beside=beside)
+        compiling, training, measuring = compiling + trains.compiling, training + trains.training, measuring + measures
         arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)
         networks = max(2 * len(train.devices(devices)), ensemble.members)
         held = max(held, 2 * sum(a.nbytes for a in arrays) + networks * train.bytes_per_network(ensemble, spec))
-    return Estimate(len(cells) * plan.study.grid.members, seconds, held + psutil.Process().memory_info().rss)
+    memory = held + psutil.Process().memory_info().rss
+    return Estimate(len(asked) * plan.study.grid.members, seconds, compiling, training, measuring, memory)
+
+
+def _together(training: float, measuring: float, devices: int | None, *, beside: bool) -> float:
+    """Return the time of both: cells are measured on one core while the next ones are trained, on cores or not."""
+    if not beside:
+        return training + measuring
+    used = train.devices(devices)
+    busy = len(used) if used[0].platform == "cpu" else 0
+    return max(training, measuring, (busy * training + measuring) / train.n_cores())
+
+
+_MEASURED_MEMBERS = 6  # of an ensemble, to time its measures
+_LONG_ENOUGH = 0.5  # seconds; what takes less is timed again
 
 
 def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> float:
-    """Time the measures on random activations of the cell's shapes."""
+    """Time the measures on random activations of the cell's shapes, between a few members of large ensembles."""
     rng = np.random.default_rng(0)
     widths = plan.widths(cell)
-    alive = np.ones(ensemble.members, bool)
+    alive = np.arange(ensemble.members) < _MEASURED_MEMBERS
     n_probe = len(ensemble.splits.probe_x)
-    layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}
-    start = time.perf_counter()
-    for name, activations in layers.items():
-        layer_scores(plan, name, activations, alive, ensemble.splits.probe_y)
-    return time.perf_counter() - start
+    shapes = {name: (ensemble.members, n_probe, width) for name, width in widths.items()}
+    layers = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+    def seconds(members: Any) -> float:
+        start = time.perf_counter()
+        for name, activations in layers.items():
+            layer_scores(plan, name, activations, members, ensemble.splits.probe_y)
+        return time.perf_counter() - start
+
+    with threadpool_limits(1, user_api="blas"):  # as in a run
+        seconds(alive & (np.arange(ensemble.members) < 2))  # the first time imports what it needs
+        taken = seconds(alive)
+        if taken < _LONG_ENOUGH:
+            taken = min(taken, seconds(alive), seconds(alive))
+    measured = int(alive.sum())
+    return taken * len(plan.pairs) / (measured * (measured - 1) / 2)

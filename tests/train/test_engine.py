@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -19,11 +17,9 @@ from consilience.train import (
     Linear,
     TrainOptions,
     bytes_per_network,
-    compile_program,
     count_parameters,
     devices,
     engine,
-    seconds_per_network,
 )
 
 NEGLIGIBLE = 1e-30  # a learning rate that leaves every float32 weight as it was
@@ -164,47 +160,6 @@ def test_gradient_descent_from_small_weights_reaches_the_exact_solution(ensemble
         np.testing.assert_allclose(*outputs, rtol=0, atol=OUTPUT_GAP * np.max(np.abs(outputs[1])))
         np.testing.assert_allclose(*kernels, rtol=0, atol=KERNEL_GAP * np.max(np.abs(kernels[1])))
         np.testing.assert_allclose(reached.train_loss, solved.train_loss, atol=OUTPUT_GAP)
-
-
-def test_seconds_per_network_extrapolates_a_cost_linear_in_steps(case, monkeypatch):
-    study, cell = case("sgd")
-    clock, start, step = [0.0], 0.25, 0.001
-
-    def compile_fake(ensemble, spec, *, n_cells=1, devices=None):
-        def program(rows):
-            clock[0] += 4 * (start + step * spec.options.steps)
-            return np.zeros(4)
-
-        program.rows_per_call = 4
-        return program
-
-    monkeypatch.setattr(engine, "compile_program", compile_fake)
-    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    for steps in (1, 100, 128, 10_000):
-        long = cell._replace(options=replace(cell.options, steps=steps))
-        assert seconds_per_network(study, long) == pytest.approx(start + step * steps, rel=1e-9)
-
-
-def test_seconds_per_network_is_what_training_takes(case):
-    study, cell = case("sgd")
-    program = compile_program(study, study.spec(cell))
-    rows = study.rows([cell] * (program.rows_per_call // study.members))
-
-    def direct():
-        begin = time.perf_counter()
-        jax.block_until_ready(program(rows))
-        return (time.perf_counter() - begin) / program.rows_per_call
-
-    direct()
-    # Both are minima over repetitions; another process may still hold a core, so one of four tries must agree.
-    tries = (seconds_per_network(study, cell) / min(direct() for _ in range(20)) for _ in range(4))
-    assert any(1 / 3 < ratio < 3 for ratio in tries)
-
-
-def test_seconds_per_network_of_the_exact_solver(case):
-    study, cell = case("sgd")
-    cell = cell._replace(options=TrainOptions(solver="exact"))
-    assert 0 < seconds_per_network(study, cell) < 60
 
 
 def test_bytes_per_network_hold_at_least_what_is_the_networks_own(any_case):

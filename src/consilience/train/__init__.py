@@ -1,7 +1,8 @@
 """Training of ensembles in JAX: many small networks in one compiled program."""
 
+from consilience.train.cost import Cost, training_cost
 from consilience.train.devices import devices, n_cores
-from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, seconds_per_network, train
+from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, train
 from consilience.train.networks import (
     MLP,
     NETWORKS,
@@ -20,6 +21,7 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "Cell",
+    "Cost",
     "Ensemble",
     "Foreign",
     "Linear",
@@ -35,7 +37,7 @@ __all__ = [
     "layer_widths",
     "layers_of_trainer",
     "n_cores",
-    "seconds_per_network",
     "tangent_kernel",
     "train",
+    "training_cost",
 ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,11 +23,13 @@ from consilience.train.program import Program
 from consilience.train.spec import Arrays, Resample, Rows, Spec, Trained
 from consilience.train.trainer import Foreign, call_trainer
 
-__all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
+__all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "train"]
 
 # Memory one call may take for what differs between networks on an accelerator, as a share of the device's.
 _DEVICE_SHARE = 0.25
 _MAX_CHUNK = 1024
+
+Result = TypeVar("Result")
 
 
 class Cell(NamedTuple):
@@ -131,7 +132,9 @@ class Ensemble:
 def train(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None) -> Iterator[tuple[int, Trained]]:
     """Train all members of all cells; yield (index in `cells`, arrays with the member first) as cells finish.
 
-    While one call's results are with the caller the next call is already training.
+    While one call's results are with the caller the next call is already training. Where memory does not suffice
+    for a call, its cells are trained with half as many networks at once, and so on; members for which it does not
+    suffice even alone are yielded as failed.
     """
     groups: dict[Spec, list[int]] = {}
     for index, cell in enumerate(cells):
@@ -150,15 +153,16 @@ def _solve(
     del devices  # LAPACK has its own threads
     for n_train in dict.fromkeys(cells[index].n_train for index in indices):
         together = [index for index in indices if cells[index].n_train == n_train]
-        solved = solve(
-            spec,
-            ensemble.rows([cells[i] for i in together]),
-            ensemble.splits,
-            seed=ensemble.seed,
-            n_max=ensemble.n_max,
-            noise=ensemble.noise,
+        rows = ensemble.rows([cells[i] for i in together])
+        solved = _unless_out_of_memory(
+            lambda rows=rows: solve(
+                spec, rows, ensemble.splits, seed=ensemble.seed, n_max=ensemble.n_max, noise=ensemble.noise
+            )
         )
-        yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
+        if solved is None:
+            yield from ((index, _lacking_memory(ensemble.members)) for index in together)
+        else:
+            yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
 
 
 def _check_exact(spec: Spec) -> None:
@@ -180,29 +184,87 @@ def _check_exact(spec: Spec) -> None:
 def _descend(
     ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
 ) -> Iterator[tuple[int, Trained]]:
-    """Gradient training: calls of equal size, the last one filled up with repetitions."""
-    program = compile_program(ensemble, spec, n_cells=len(indices), devices=devices)
-    cells_per_call = program.rows_per_call // ensemble.members
-    pending: tuple[list[int], Trained] | None = None
+    """Gradient training: all cells, and those for which memory did not suffice again with half the networks at once."""
+    at_once: int | None = None
+    left = indices
+    while left:
+        layout = _layout(ensemble, spec, n_cells=len(left), devices=devices, at_once=at_once)
+        lacking: list[int] = []
+        for now, trained in _calls(ensemble, spec, layout, cells, left):
+            if trained is None:
+                lacking += now
+            else:
+                yield from zip(now, _by_cell(trained, ensemble.members), strict=False)  # repetitions are dropped
+        if lacking and layout.at_once == 1:
+            yield from ((index, _lacking_memory(ensemble.members)) for index in lacking)
+            return
+        left, at_once = lacking, layout.at_once // 2
+
+
+def _lacking_memory(members: int) -> Trained:
+    """What is recorded of a cell for which memory did not suffice even with one network at a time."""
+    nothing = np.full(members, np.nan)
+    failed = np.full(members, "out of memory, with one network at a time", dtype=object)
+    return Trained({}, nothing, nothing, nothing, nothing, np.full(members, -1, np.int32), failed=failed)
+
+
+def _calls(
+    ensemble: Ensemble, spec: Spec, layout: _Layout, cells: Sequence[Cell], indices: list[int]
+) -> Iterator[tuple[list[int], Trained | None]]:
+    """Yield the cells of each call and what it gave, None where memory did not suffice.
+
+    Calls are of equal size, the last one filled up with repetitions.
+    """
+    program = _unless_out_of_memory(lambda: _compile(ensemble, spec, layout))
+    if program is None:
+        yield indices, None
+        return
+    cells_per_call = layout.rows_per_call // ensemble.members
+    pending: tuple[list[int], Trained | None] | None = None
     for start in range(0, len(indices), cells_per_call):
         now = indices[start : start + cells_per_call]
         filled = (now * cells_per_call)[:cells_per_call]
-        started = program(ensemble.rows([cells[index] for index in filled]))
+        started = _unless_out_of_memory(lambda filled=filled: program(ensemble.rows([cells[i] for i in filled])))
         if pending is not None:
-            yield from _finished(ensemble, *pending)
+            yield pending[0], _on_host(pending[1])
         pending = now, started
     if pending is not None:
-        yield from _finished(ensemble, *pending)
+        yield pending[0], _on_host(pending[1])
 
 
-def _finished(ensemble: Ensemble, indices: list[int], trained: Trained) -> Iterator[tuple[int, Trained]]:
-    host = jax.tree.map(np.asarray, trained)
-    yield from zip(indices, _by_cell(host, ensemble.members), strict=False)  # repetitions are dropped
+def _on_host(trained: Trained | None) -> Trained | None:
+    """Wait for the arrays; a device that lacks memory may say so only then."""
+    return None if trained is None else _unless_out_of_memory(lambda: jax.tree.map(np.asarray, trained))
+
+
+def _unless_out_of_memory(work: Callable[[], Result]) -> Result | None:
+    """Return what `work` returns, None when memory did not suffice."""
+    try:
+        return work()
+    except MemoryError:
+        return None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
 
 
 def _by_cell(trained: Trained, members: int) -> list[Trained]:
     n_cells = len(trained.train_loss) // members
     return [jax.tree.map(lambda array, i=i: array[i * members : (i + 1) * members], trained) for i in range(n_cells)]
+
+
+class _Layout(NamedTuple):
+    """How the networks of one call lie on the devices."""
+
+    devices: list[Device]
+    chunk: int | None  # networks a device vectorises over; None: one after another
+    rows_per_call: int
+
+    @property
+    def at_once(self) -> int:
+        """Networks in training at the same time."""
+        return len(self.devices) * (self.chunk or 1)
 
 
 def compile_program(ensemble: Ensemble, spec: Spec, *, n_cells: int = 1, devices: int | None = None) -> Program:
@@ -213,19 +275,27 @@ def compile_program(ensemble: Ensemble, spec: Spec, *, n_cells: int = 1, devices
     n_cells
         How many cells there are to train: an accelerator takes as many in one call as its memory allows.
     """
-    used = all_devices(devices)
+    return _compile(ensemble, spec, _layout(ensemble, spec, n_cells=n_cells, devices=devices))
+
+
+def _compile(ensemble: Ensemble, spec: Spec, layout: _Layout) -> Program:
+    return Program(
+        spec, Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise), n_max=ensemble.n_max, **layout._asdict()
+    )
+
+
+def _layout(
+    ensemble: Ensemble, spec: Spec, *, n_cells: int, devices: int | None, at_once: int | None = None
+) -> _Layout:
+    """Lay out whole cells over the devices, no more than `at_once` networks in training at the same time."""
+    used = all_devices(devices)[:at_once]
     chunk = None if used[0].platform == "cpu" else _chunk(ensemble, spec, used[0])
+    if chunk is not None and at_once is not None:
+        chunk = min(chunk, max(1, at_once // len(used)))
     # At least two rows a device: XLA removes a loop of one trip and may then fuse, and round, differently.
     least = len(used) * max(2, min(chunk or 2, n_cells * ensemble.members // len(used)))
     whole = math.lcm(ensemble.members, len(used))
-    return Program(
-        spec,
-        Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise),
-        n_max=ensemble.n_max,
-        rows_per_call=whole * math.ceil(least / whole),
-        devices=used,
-        chunk=chunk,
-    )
+    return _Layout(used, chunk, whole * math.ceil(least / whole))
 
 
 def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
@@ -248,30 +318,3 @@ def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
     activations = len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
     return 4 * (parameters + noisy + activations)
-
-
-def seconds_per_network(ensemble: Ensemble, cell: Cell, *, n_cells: int = 1, devices: int | None = None) -> float:
-    """Measure, on this machine, the time one network takes, all devices at work.
-
-    Trains the cell's members for a few steps, twice as long the second time, and extrapolates: a few seconds
-    with compilation. The exact solver is run as it is.
-    """
-    if cell.options.solver == "exact":
-        return _seconds(lambda: list(train(ensemble, [cell], devices=devices))) / ensemble.members
-    steps = min(cell.options.steps, 4 * DRAWS)
-    taken: list[float] = []
-    for count in (steps, 2 * steps):
-        short = cell._replace(options=replace(cell.options, steps=count))
-        program = compile_program(ensemble, ensemble.spec(short), n_cells=n_cells, devices=devices)
-        rows = ensemble.rows([short] * (program.rows_per_call // ensemble.members))
-        jax.block_until_ready(program(rows))
-        best = min(_seconds(lambda p=program, r=rows: jax.block_until_ready(p(r))) for _ in range(3))
-        taken.append(best / program.rows_per_call)
-    per_step = max(0.0, taken[1] - taken[0]) / steps
-    return taken[0] + per_step * (cell.options.steps - steps)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

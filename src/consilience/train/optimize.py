@@ -23,9 +23,12 @@ __all__ = ["DRAWS", "optimize"]
 DRAWS = 32
 
 
-def optimize(spec: Spec, row: Rows, network: Network, x: Array, y: Array, batches: Array) -> tuple[Network, Array]:
-    """Run all steps; return the network and the first step with a non-finite loss, -1 if none."""
+def optimize(
+    spec: Spec, row: Rows, network: Network, x: Array, y: Array, batches: Array, limit: Array
+) -> tuple[Network, Array]:
+    """Run all steps, `limit` at most; return the network and the first step with a non-finite loss, -1 if none."""
     options = spec.options
+    steps = jnp.minimum(options.steps, limit)
     optimizer = _optimizer(options, row.learning_rate, row.weight_decay)
     full = options.batch == "full"
 
@@ -44,11 +47,11 @@ def optimize(spec: Spec, row: Rows, network: Network, x: Array, y: Array, batche
         shape = (DRAWS, 1 if full else int(options.batch))
         ids = jax.random.randint(jax.random.fold_in(batches, number), shape, 0, row.n_train)
         # The last draw may serve fewer steps: a loop of variable length compiles the step once for all draws.
-        count = jnp.minimum(DRAWS, options.steps - number * DRAWS)
+        count = jnp.minimum(DRAWS, steps - number * DRAWS)
         return jax.lax.fori_loop(0, count, lambda i, inner: step(inner, ids[i]), carry)
 
     carry = (network, optimizer.init(eqx.filter(network, eqx.is_array)), jnp.int32(0), jnp.int32(-1))
-    carry = jax.lax.fori_loop(0, -(-options.steps // DRAWS), draw_and_step, carry)
+    carry = jax.lax.fori_loop(0, (steps + DRAWS - 1) // DRAWS, draw_and_step, carry)
     return carry[0], carry[3]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from consilience.train.cache import kept_on_disk
 from consilience.train.devices import Device
 from consilience.train.losses import whole_set
 from consilience.train.networks import Linear
@@ -54,13 +55,17 @@ class Program:
         self.rows_per_call = rows_per_call
         self._arrays = arrays
         # Accelerators multiply float32 with fewer bits unless told otherwise; a user's x64 setting is not ours.
-        with jax.default_matmul_precision("highest"), jax.enable_x64(False):
+        with jax.default_matmul_precision("highest"), jax.enable_x64(False), kept_on_disk():
             self._compiled = jax.jit(mapped).lower(rows, arrays).compile(compiler_options=compiler)
 
-    def __call__(self, rows: Rows) -> Trained:
-        """Start training `rows_per_call` networks; returns at once, reading the arrays waits."""
+    def __call__(self, rows: Rows, *, limit: int | None = None) -> Trained:
+        """Start training `rows_per_call` networks; returns at once, reading the arrays waits.
+
+        `limit` ends training after so many steps: to measure the time they take.
+        """
         typed = Rows(*(np.asarray(value, dtype) for value, dtype in zip(rows, _ROW_TYPES, strict=True)))
-        return self._compiled(typed, self._arrays)
+        arrays = self._arrays if limit is None else self._arrays._replace(limit=jnp.int32(limit))
+        return self._compiled(typed, arrays)
 
 
 _ROW_TYPES = Rows(np.int32, np.uint32, *([np.float32] * 5))
@@ -74,7 +79,7 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     network = jax.tree.map(lambda weight: weight * row.init_scale, network)
     batches = stream(key, BATCHES, spec, "batches", row.member)
     start = network
-    network, diverged_at = optimize(spec, row, network, x, y, batches)
+    network, diverged_at = optimize(spec, row, network, x, y, batches, data.limit)
 
     train_loss, train_error = whole_set(spec, network, x, y, row.n_train, row.target_variance)
     test_x, test_y = pad(data.test_x), pad(data.test_y)

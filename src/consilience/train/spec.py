@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from consilience.data import NoiseProcess, Splits
@@ -59,6 +60,7 @@ class Arrays(NamedTuple):
     test_y: Array
     probe_x: Array  # (n_probe, inputs)
     seed: Array  # 0-d uint32
+    limit: Array  # 0-d int32: steps taken at most; fewer than the options say only to measure their time
     noise: tuple[Array, ...] = ()  # what the noise process needs of the pool
 
     @classmethod
@@ -66,7 +68,10 @@ class Arrays(NamedTuple):
         """Copy the splits, and what `NoiseProcess.fitted` returned, to the default device."""
         arrays = (splits.train_x, splits.train_y, splits.test_x, splits.test_y, splits.probe_x)
         return cls(
-            *(jnp.asarray(array) for array in arrays), seed=jnp.uint32(seed), noise=tuple(map(jnp.asarray, noise))
+            *(jnp.asarray(array) for array in arrays),
+            seed=jnp.uint32(seed),
+            limit=jnp.int32(np.iinfo(np.int32).max),
+            noise=tuple(map(jnp.asarray, noise)),
         )
 
 
