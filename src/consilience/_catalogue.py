@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from consilience.errors import UnknownNameError
@@ -25,6 +25,13 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
 class Catalogue(Mapping[str, T]):
     """A mapping from registered names to things of one kind, in order of registration.
 
+    Parameters
+    ----------
+    kind
+        What it holds, for messages.
+    own
+        Makes an entry of a user's own from "package.module:function". Such names can be looked up; they are not listed.
+
     >>> fruit = Catalogue[int]("fruit")
     >>> fruit.register("apple", 1)
     1
@@ -33,8 +40,9 @@ class Catalogue(Mapping[str, T]):
     consilience.errors.UnknownNameError: unknown fruit 'aple': did you mean 'apple'?
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, own: Callable[[str], T] | None = None) -> None:
         self.kind = kind
+        self._own = own
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> T:
@@ -45,10 +53,17 @@ class Catalogue(Mapping[str, T]):
         return entry
 
     def __getitem__(self, name: str) -> T:
+        if self._own is not None and ":" in name:
+            return self._own(name)
         try:
             return self._entries[name]
         except KeyError:
             raise UnknownNameError(f"unknown {self.kind} {name!r}: {suggestion(name, self._entries)}") from None
+
+    def holds(self, thing: object) -> bool:
+        """Whether `thing` is of a type made from a user's own name."""
+        name = getattr(thing, "name", None)
+        return isinstance(name, str) and ":" in name and self._own is not None and type(thing) is self._own(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -46,7 +46,7 @@ def tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[st
     table: Raw = dict(raw)
     name = table.pop(tag, None)
     rest = {key: table.pop(key) for key in common if key in table}
-    if isinstance(name, tuple(catalogue.values())):
+    if isinstance(name, tuple(catalogue.values())) or catalogue.holds(name):
         return {tag: name, **rest, **table}
     if not isinstance(name, str) or name not in catalogue:
         said = f"unknown {catalogue.kind}" if isinstance(name, str) else f"give the name of a {catalogue.kind}"

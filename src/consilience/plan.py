@@ -58,11 +58,10 @@ class Plan:
                 "studies of them"
             )
         layers = (
-            train.layer_widths(point.network, *_sizes(self._ensembles[_environment(point)].splits))
+            train.layer_widths(point.network, _sizes(point, self._ensembles[_environment(point)]))
             for point in self._points.values()
         )
-        # Deeper networks have the layers of shallower ones; "output" is last in all.
-        self.layers = tuple(sorted(set(itertools.chain(*layers)), key=lambda name: (name == "output", len(name), name)))
+        self.layers = _merged([tuple(names) for names in layers])
         self.pairs = tuple(itertools.combinations(range(study.grid.members), 2))
 
     def point(self, cell: Cell) -> Study:
@@ -99,9 +98,9 @@ class Plan:
         """ "classification" or "regression"."""
         return next(iter(self._ensembles.values())).splits.task
 
-    def sizes(self, cell: Cell) -> tuple[int, int]:
-        """Return the numbers of inputs and outputs of the cell's networks."""
-        return _sizes(self.ensemble(cell).splits)
+    def sizes(self, cell: Cell) -> train.Sizes:
+        """Return what the cell's networks must fit."""
+        return _sizes(self.point(cell), self.ensemble(cell))
 
     def template(self) -> xr.Dataset:
         """Return coordinates, attributes, and the variables that need no training: theory and parameter counts."""
@@ -116,7 +115,7 @@ class Plan:
         overlays = {key: self._overlay(point) for key, point in self._points.items()}
         for cell in cells:
             point = self.point(cell)
-            parameters[cell.index] = train.count_parameters(point.network, *_sizes(self.ensemble(cell).splits))
+            parameters[cell.index] = train.count_parameters(point.network, self.sizes(cell))
             drawn = overlays[json.dumps({key: cell.coordinates[key] for key in grid.axes})]
             predicted_error[cell.index] = drawn.error[cell.index[:2]]
             for (layer, label), values in drawn.alignment.items():
@@ -145,7 +144,8 @@ class Plan:
 
     @property
     def _any_linear(self) -> bool:
-        return any(isinstance(point.network, train.Linear) for point in self._points.values())
+        networks = [point.network for point in self._points.values()]
+        return any(isinstance(network, train.Linear) and network.described for network in networks)
 
     def _overlay(self, point: Study) -> Overlay:
         return overlay(point, self._ensembles[_environment(point)].splits)
@@ -222,8 +222,25 @@ def _prepare(point: Study) -> Splits:
     )
 
 
-def _sizes(splits: Splits) -> tuple[int, int]:
-    return splits.train_x.shape[1], splits.n_outputs
+def _sizes(point: Study, ensemble: train.Ensemble) -> train.Sizes:
+    return ensemble.sizes(point.train.optimizer)
+
+
+def _merged(orders: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Put the layers of all networks in one order, each network's own kept where they allow it; "output" is last.
+
+    Deeper networks have the layers of shallower ones.
+    """
+    merged: list[str] = []
+    for order in sorted(orders, key=len, reverse=True):
+        place = 0
+        for name in order:
+            if name in merged:
+                place = merged.index(name) + 1
+            else:
+                merged.insert(place, name)
+                place += 1
+    return (*(name for name in merged if name != "output"), "output")
 
 
 def _check(point: Study, splits: Splits) -> None:

@@ -154,7 +154,7 @@ def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
 def _seconds_measuring(plan: Plan, ensemble: train.Ensemble, cell: Cell) -> float:
     """Time the measures on random activations of the cell's shapes."""
     rng = np.random.default_rng(0)
-    widths = train.layer_widths(plan.point(cell).network, *plan.sizes(cell))
+    widths = train.layer_widths(plan.point(cell).network, plan.sizes(cell))
     alive = np.ones(ensemble.members, bool)
     n_probe = len(ensemble.splits.probe_x)
     layers = {name: rng.standard_normal((ensemble.members, n_probe, width)) for name, width in widths.items()}

@@ -3,11 +3,16 @@
 from consilience.train.devices import devices, n_cores
 from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, seconds_per_network, train
 from consilience.train.networks import (
+    CNN,
     MLP,
     NETWORKS,
+    CustomNetwork,
     Linear,
     Network,
     NetworkOptions,
+    ResNet,
+    Sizes,
+    Transformer,
     count_parameters,
     layer_widths,
 )
@@ -16,15 +21,20 @@ from consilience.train.spec import Trained
 from consilience.train.tangent import tangent_kernel
 
 __all__ = [
+    "CNN",
     "MLP",
     "NETWORKS",
     "Cell",
+    "CustomNetwork",
     "Ensemble",
     "Linear",
     "Network",
     "NetworkOptions",
+    "ResNet",
+    "Sizes",
     "TrainOptions",
     "Trained",
+    "Transformer",
     "bytes_per_network",
     "compile_program",
     "count_parameters",

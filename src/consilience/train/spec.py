@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from consilience.data import NoiseProcess, Splits
-from consilience.train.networks import NetworkOptions
+from consilience.train.networks import NetworkOptions, Sizes
 from consilience.train.options import TrainOptions
 
 __all__ = ["Arrays", "Rows", "Spec", "Trained", "Weights"]
@@ -25,8 +25,17 @@ class Spec:
     shared: frozenset[str]  # of "inputs", "init", "batches"
     members: int
     classification: bool
-    n_inputs: int
-    n_outputs: int
+    sizes: Sizes
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs of the networks."""
+        return self.sizes.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs: classes, or targets."""
+        return self.sizes.n_outputs
 
     @property
     def cross_entropy(self) -> bool:
