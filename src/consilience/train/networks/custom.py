@@ -29,8 +29,9 @@ class CustomNetwork(NetworkOptions):
     """An Equinox module of a user's own, from the function named as ``kind = "package.module:function"``.
 
     The function is ``f(n_inputs, n_outputs, *, key, **options) -> equinox.Module``: `key` is a JAX random key, its
-    other parameters are options of the ``[network]`` table, with their defaults, and may be axes of the grid. The module is called with a batch (batch, n_inputs) and returns a dictionary of activations by layer, each
-    (batch, width), in order, among them "output" (batch, n_outputs).
+    other parameters are options of the ``[network]`` table, with their defaults, and may be axes of the grid. The
+    module is called with a batch (batch, n_inputs) and returns a dictionary of activations by layer, each (batch, width),
+    in order, among them "output" (batch, n_outputs).
 
     It runs in the compiled program like the built-in networks: its floating-point arrays are trained, and
     `init_scale` multiplies them all. What it does to a row must not depend on the other rows of the batch. Modules in

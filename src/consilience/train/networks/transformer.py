@@ -222,7 +222,7 @@ class Transformer(NetworkOptions):
 
     def _patch(self, sizes: Sizes) -> int:
         """Return the patch asked for, or the smallest that makes few tokens."""
-        sides = sizes.image_shape or (sizes.n_inputs,)
+        sides: tuple[int, ...] = sizes.image_shape or (sizes.n_inputs,)
         fitting = [patch for patch in range(1, min(sides) + 1) if all(side % patch == 0 for side in sides)]
         if self.patch is not None:
             if self.patch not in fitting:
