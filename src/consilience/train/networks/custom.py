@@ -30,8 +30,8 @@ class CustomNetwork(NetworkOptions):
 
     The function is ``f(n_inputs, n_outputs, *, key, **options) -> equinox.Module``: `key` is a JAX random key, its
     other parameters are options of the ``[network]`` table, with their defaults, and may be axes of the grid. The
-    module is called with a batch (batch, n_inputs) and returns a dictionary of activations by layer, each (batch, width),
-    in order, among them "output" (batch, n_outputs).
+    module is called with a batch (batch, n_inputs) and returns a dictionary of activations by layer, each
+    (batch, width), in order, among them "output" (batch, n_outputs).
 
     It runs in the compiled program like the built-in networks: its floating-point arrays are trained, and
     `init_scale` multiplies them all. What it does to a row must not depend on the other rows of the batch. Modules in
