@@ -95,7 +95,7 @@ def test_options_are_the_functions_parameters():
     assert hash(NETWORKS[kind()](sides=[1, 2])) == hash(NETWORKS[kind()](sides=(1, 2)))
 
 
-def test_it_trains_in_the_compiled_program(ensemble, assert_same_bits):
+def test_it_trains_in_the_compiled_program(ensemble):
     study = ensemble("classification", members=3, n_max=24)
     options = TrainOptions(learning_rate=0.02, steps=400, batch="full")
     network = NETWORKS[kind()]()

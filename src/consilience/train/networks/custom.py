@@ -33,10 +33,10 @@ class CustomNetwork(NetworkOptions):
     module is called with a batch (batch, n_inputs) and returns a dictionary of activations by layer, each
     (batch, width), in order, among them "output" (batch, n_outputs).
 
-    It runs in the compiled program like the built-in networks: its floating-point arrays are trained, and
-    `init_scale` multiplies them all. What it does to a row must not depend on the other rows of the batch. Modules in
-    the working directory are found. A study's record holds the name and options and not the code: after changing the
-    function, take a new run directory.
+    It runs in the compiled program like the built-in networks: its floating-point JAX arrays are trained, NumPy arrays
+    are constants, and `init_scale` multiplies what is trained. What it does to a row must not depend on the other rows
+    of the batch. Modules in the working directory are found. A study's record holds the name and options and not the
+    code: after changing the function, take a new run directory.
     """
 
     function: ClassVar[Callable[..., Any]]
@@ -122,9 +122,9 @@ class Own(Network):
         ConsilienceError
             When it holds JAX arrays that cannot be trained: integers, booleans, random keys.
         """
-        trained, rest = eqx.partition(module, eqx.is_inexact_array)
+        trained, rest = eqx.partition(module, _trainable)
         for path, leaf in jax.tree_util.tree_leaves_with_path(rest):
-            if eqx.is_array(leaf):
+            if isinstance(leaf, jax.Array):
                 where = jax.tree_util.keystr(path).lstrip(".")
                 raise ConsilienceError(
                     f"network.kind = {name!r}: the module's {where} is an array of {leaf.dtype}, which gradients "
@@ -145,6 +145,11 @@ class Own(Network):
             )
         named = {str(name): jnp.asarray(layer) for name, layer in cast(Any, layers).items()}
         return {name: layer for name, layer in named.items() if name != "output"} | {"output": named["output"]}
+
+
+def _trainable(leaf: object) -> bool:
+    # Equinox's own test counts NumPy arrays, which here are constants.
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _hashable(value: Any) -> Any:
