@@ -63,7 +63,10 @@ class Catalogue(Mapping[str, T]):
     def holds(self, thing: object) -> bool:
         """Whether `thing` is of a type made from a user's own name."""
         name = getattr(thing, "name", None)
-        return isinstance(name, str) and ":" in name and self._own is not None and type(thing) is self._own(name)
+        if self._own is None or not isinstance(name, str) or ":" not in name:
+            return False
+        made: object = self._own(name)
+        return type(thing) is made
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

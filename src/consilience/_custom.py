@@ -37,7 +37,7 @@ def resolve(name: str, *, what: str) -> Callable[..., Any]:
         sys.path.append(here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module raises is told as theirs
+    except Exception as error:
         raise ConsilienceError(
             f"{what} {name!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); it must be installed "
             f"or lie in {here}"

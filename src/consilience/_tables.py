@@ -50,7 +50,8 @@ def tagged(raw: Any, *, tag: str, catalogue: Catalogue[Any], common: Sequence[st
         return {tag: name, **rest, **table}
     if not isinstance(name, str) or name not in catalogue:
         said = f"unknown {catalogue.kind}" if isinstance(name, str) else f"give the name of a {catalogue.kind}"
-        raise ConsilienceError(f"{tag} = {name!r}: {said}; {suggestion(str(name), catalogue)}")
+        near = suggestion(name if isinstance(name, str) else "", catalogue)
+        raise ConsilienceError(f"{tag} = {name!r}: {said}; {near}")
     kind: Any = catalogue[name]
     valid = [field.name for field in fields(kind)]
     for key, value in table.items():
