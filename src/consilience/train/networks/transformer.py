@@ -226,7 +226,7 @@ class Transformer(NetworkOptions):
         fitting = [patch for patch in range(1, min(sides) + 1) if all(side % patch == 0 for side in sides)]
         if self.patch is not None:
             if self.patch not in fitting:
-                what = f"images of {sides[0]}×{sides[1]}" if sizes.image_shape else f"rows of {sides[0]} numbers"
+                what = f"images of {'×'.join(map(str, sides))}" if sizes.image_shape else f"rows of {sides[0]} numbers"
                 raise ConsilienceError(
                     f"network.patch = {self.patch}: does not cut {what} into equal parts; give one of {fitting}, or "
                     f"leave it out"
