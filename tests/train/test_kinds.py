@@ -218,7 +218,7 @@ def test_what_cannot_be_built_is_refused(make, says):
 
 
 TRAINED = {
-    "cnn": CNN((4, 6)),
+    "cnn": CNN((4,)),
     "resnet": ResNet((4,)),
     "transformer": Transformer(width=8, heads=2, depth=1),
     "mlp": MLP((12, 12), activation="silu", layer_norm=True, bottleneck=4, parametrisation="mup"),
@@ -228,29 +228,29 @@ TRAINED = {
 
 @pytest.fixture(scope="module")
 def image_study():
-    """Three members on images of three classes, without noise."""
+    """Two members on images of three classes, without noise."""
     from tests.train.conftest import make_ensemble, make_splits
 
     splits = replace(make_splits("classification", n_inputs=48, n_outputs=3), image_shape=SHAPE)
-    return make_ensemble("classification", splits=splits, members=3, n_max=24)
+    return make_ensemble("classification", splits=splits, members=2, n_max=24)
 
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_every_kind_fits_a_small_training_set(image_study, kind):
-    options = TrainOptions(learning_rate=0.01, steps=400, batch="full")
+    options = TrainOptions(learning_rate=0.02, steps=200, batch=16)
     if kind == "linear":
-        options = replace(options, optimizer="sgd", learning_rate=1.0)
+        options = replace(options, optimizer="sgd", learning_rate=0.5, steps=600)
     ((_, found),) = train(image_study, [Cell(20, 0.0, TRAINED[kind], options)])
     assert np.all(found.diverged_at == -1)
     assert np.all(found.train_error == 0)
     widths = layer_widths(TRAINED[kind], image_study.sizes("adam"))
     assert {name: layer.shape for name, layer in found.layers.items()} == {
-        name: (3, 40, width) for name, width in widths.items()
+        name: (2, 40, width) for name, width in widths.items()
     }
     assert found.weights is None
 
 
 def test_convolutions_are_bit_identical_on_one_and_two_devices(image_study, assert_same_bits):
-    cell = Cell(20, 0.2, CNN((4, 6)), TrainOptions(learning_rate=0.01, steps=10, batch=8))
+    cell = Cell(20, 0.2, CNN((4,)), TrainOptions(learning_rate=0.01, steps=10, batch=8))
     one, two = (dict(train(image_study, [cell], devices=n))[0] for n in (1, 2))
     assert_same_bits(one, two)
