@@ -54,12 +54,55 @@ class Case:
         weights = [n_inputs * n_outputs for n_inputs, n_outputs in pairwise(self.widths)]
         return 2 * self.batch * (3 * sum(weights) - weights[0])
 
+    def image_shape(self) -> tuple[int, int] | None:
+        return None
+
+    def options(self) -> train.NetworkOptions:
+        """The network as Consilience builds it."""
+        return train.MLP(hidden=self.widths[1:-1])
+
+    def torch_network(self) -> torch.nn.Module:
+        """The same in PyTorch."""
+        layers: list[torch.nn.Module] = []
+        for n_inputs, n_outputs in pairwise(self.widths):
+            layers += [torch.nn.Linear(n_inputs, n_outputs), torch.nn.ReLU()]
+        return torch.nn.Sequential(*layers[:-1])
+
+
+@dataclass(frozen=True)
+class ConvolutionCase(Case):
+    """3×3 convolutions, each with ReLU and 2×2 max pooling, on 14×14 pixels, and a dense layer on the flattened map.
+
+    Between the first and the last of its widths are channels.
+    """
+
+    @property
+    def name(self) -> str:
+        return f"3×3 convolutions 1→{'→'.join(map(str, self.widths[1:-1]))} on 14×14, batch {self.batch}"
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        return 14, 14
+
+    def options(self) -> train.NetworkOptions:
+        return train.CNN(self.widths[1:-1])
+
+    def torch_network(self) -> torch.nn.Module:
+        layers: list[torch.nn.Module] = [torch.nn.Unflatten(1, (1, 14, 14))]
+        for n_inputs, n_outputs in pairwise((1, *self.widths[1:-1])):
+            layers += [torch.nn.Conv2d(n_inputs, n_outputs, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        side = 14 // 2 ** len(self.widths[1:-1])
+        return torch.nn.Sequential(
+            *layers, torch.nn.Flatten(), torch.nn.Linear(self.widths[-2] * side**2, self.widths[-1])
+        )
+
 
 CASES = (
     Case((20, 64, 64, 1), 32, 4000),
     Case((64, 128, 128, 1), 64, 2000),
     Case((784, 256, 256, 10), 128, 400),
     Case((196, 16, 10), 64, 4000),
+    ConvolutionCase((196, 16, 32, 10), 64, 200),
 )
 
 
@@ -77,7 +120,7 @@ def random_data(case: Case) -> Splits:
         n_outputs=case.widths[-1],
         task="regression",
         classes=(),
-        image_shape=None,
+        image_shape=case.image_shape,
         feature_names=(),
         origin="random",
         truth=None,
@@ -89,7 +132,7 @@ def consilience_seconds(case: Case) -> tuple[Callable[[], float], float]:
     process = PROCESSES["label-gaussian"]()
     ensemble = train.Ensemble(random_data(case), process, frozenset({"inputs"}), case.networks, 0, N_POOL)
     options = train.TrainOptions(steps=case.steps, batch=case.batch, learning_rate=1e-3)
-    cell = train.Cell(N_POOL, process.level(1.0), train.MLP(hidden=case.widths[1:-1]), options)
+    cell = train.Cell(N_POOL, process.level(1.0), case.options(), options)
     os.environ["CONSILIENCE_CACHE"] = ""  # compilation is timed
     start = time.perf_counter()
     program = train.compile_program(ensemble, ensemble.spec(cell))
@@ -111,10 +154,7 @@ def torch_seconds(case: Case, threads: int, *, fused: bool) -> float:
     data = random_data(case)
     x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
     y = y + torch.randn_like(y)
-    layers: list[torch.nn.Module] = []
-    for n_inputs, n_outputs in pairwise(case.widths):
-        layers += [torch.nn.Linear(n_inputs, n_outputs), torch.nn.ReLU()]
-    network = torch.nn.Sequential(*layers[:-1])
+    network = case.torch_network()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=fused)
     loss_of = torch.nn.functional.mse_loss
 

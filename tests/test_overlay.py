@@ -72,6 +72,22 @@ def test_sentence_does_not_tell_of_gradient_training_where_there_is_none():
     assert "Gradient" not in " ".join(drawn(study(EXACT)).sentences)
 
 
+@pytest.mark.parametrize("changes", [{"network.hidden": [4, 3]}, {"network.parametrisation": "ntk"}])
+def test_hidden_layers_without_a_theory_are_left_out_and_outputs_are_as_before(changes):
+    measures = {"measure.measures": ["cka"]}
+    plain, other = drawn(study(DESCENT, measures)), drawn(study(DESCENT, measures | changes))
+    assert {layer for layer, _ in plain.alignment} == {"output", "hidden_1"}
+    assert {layer for layer, _ in other.alignment} == {"output"}
+    for key, values in other.alignment.items():
+        np.testing.assert_array_equal(values, plain.alignment[key])
+    assert "outputs alone" in " ".join(other.sentences)
+    assert "outputs alone" not in " ".join(plain.sentences)
+
+
+def test_a_bottleneck_of_a_deep_linear_network_is_seen():
+    assert "a hidden layer of 1 cannot" in drawn(study(DESCENT, {"network.hidden": [4, 1, 4]})).sentences[0]
+
+
 # --- what it predicts ---
 
 

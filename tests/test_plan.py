@@ -9,7 +9,7 @@ import pytest
 from tests.studies import DESCENT, EXACT, GRADIENT, INF, reread, study, tables
 
 from consilience.errors import ConsilienceError
-from consilience.plan import Plan
+from consilience.plan import Plan, _merged
 from consilience.study import Study
 
 DEPTHS = {"network.hidden": [[4], [4, 3]]}
@@ -241,3 +241,18 @@ def test_theory_is_predicted_only_at_the_points_it_speaks_about():
     assert np.isnan(both["predicted"].sel({"network.kind": "mlp"})).all()
     assert np.isnan(other["predicted_error"]).all()
     assert re.search(r"No theory is drawn.*'mlp'", both.attrs["theory"])
+
+
+@pytest.mark.parametrize(
+    ("orders", "merged"),
+    [
+        ([("hidden_1", "output"), ("hidden_1", "hidden_2", "output")], ("hidden_1", "hidden_2", "output")),
+        ([("embedding", "block_1", "output")], ("embedding", "block_1", "output")),
+        (
+            [("stem", "block_1", "output"), ("conv_1", "hidden_1", "output"), ("stem", "block_1", "block_2", "output")],
+            ("conv_1", "hidden_1", "stem", "block_1", "block_2", "output"),
+        ),
+    ],
+)
+def test_layers_of_all_networks_are_in_an_order_that_each_keeps(orders, merged):
+    assert _merged(orders) == merged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from consilience.errors import UnknownNameError
 
@@ -65,7 +65,8 @@ class Catalogue(Mapping[str, T]):
         name = getattr(thing, "name", None)
         if self._own is None or not isinstance(name, str) or ":" not in name:
             return False
-        return type(thing) is cast("Any", self._own(name))
+        made: Any = self._own(name)
+        return type(thing) is made
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -32,8 +32,10 @@ def overlay(study: Study, splits: Splits) -> Overlay:
 
     Applies to linear networks trained by squared error on targets with noise: the closed form for least squares.
     For a linear teacher its covariance and map are known; otherwise the rows of the training pool are asked
-    (`consilience.theory.predict`). Nothing is drawn for other networks: the linear predictor of the same inputs
-    is not the network, and its tangent kernel is no description of one that learns features.
+    (`consilience.theory.predict`). Several hidden layers, or another parametrisation, end at the same map, as
+    every gradient of the first layer is a combination of training inputs; their hidden layers have no theory.
+    Nothing is drawn for other networks: the linear predictor of the same inputs is not the network, and its
+    tangent kernel is no description of one that learns features.
     """
     shape = len(study.grid.snr), len(study.grid.n_train)
     reason = _why_not(study, splits)
@@ -51,7 +53,8 @@ def overlay(study: Study, splits: Splits) -> Overlay:
             alignment["output", measure.label] = predicted.output_correlation
         elif _is_linear_cka(measure):
             alignment["output", measure.label] = predicted.output_cka
-            alignment["hidden_1", measure.label] = predicted.hidden_cka
+            if _described(study):
+                alignment["hidden_1", measure.label] = predicted.hidden_cka
     error = np.where(np.isfinite(predicted.risk), predicted.risk, np.nan)
     return Overlay(alignment, error, (*_sentences(study, known=known), *warnings))
 
@@ -69,9 +72,15 @@ def _why_not(study: Study, splits: Splits) -> str:
         return "it speaks about squared error, and these classes are learned by cross-entropy"
     if study.train.weight_decay:
         return "weight decay on both layers of a linear network is not the ridge penalty it assumes"
-    if study.network.hidden[0] < min(splits.d, splits.n_outputs):
-        return f"a hidden layer of {study.network.hidden[0]} cannot represent every map to {splits.n_outputs} outputs"
+    narrowest = min(study.network.hidden)
+    if narrowest < min(splits.d, splits.n_outputs):
+        return f"a hidden layer of {narrowest} cannot represent every map to {splits.n_outputs} outputs"
     return ""
+
+
+def _described(study: Study) -> bool:
+    """Whether theory describes the hidden layer, and not only the map."""
+    return isinstance(study.network, Linear) and study.network.described
 
 
 def _is_linear_cka(measure: Measure) -> bool:
@@ -126,6 +135,11 @@ def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
     ]
     if study.train.solver == "gradient":
         found.append("Gradient training reaches it from a small initialization once it has converged.")
+    if not _described(study):
+        found.append(
+            "It speaks about outputs alone: hidden layers are described where there is one, in the standard "
+            "parametrisation."
+        )
     if "inputs" not in study.noise.shared:
         found.append("It is drawn up to the n_train at which members' own inputs begin to overlap.")
     if isinstance(study.noise.process, LabelFlip):

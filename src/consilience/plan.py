@@ -60,9 +60,7 @@ class Plan:
                 "studies of them"
             )
         self._widths = {key: self._layer_widths(point) for key, point in self._points.items()}
-        # Deeper networks have the layers of shallower ones; "output" is last in all.
-        names = dict.fromkeys(itertools.chain(*self._widths.values()))
-        self.layers = tuple(sorted(names, key=lambda name: (name == "output", len(name), name)))
+        self.layers = _merged([tuple(names) for names in self._widths.values()])
         self.across = Across.of(study)
         self.pairs = tuple(itertools.combinations(range(study.grid.members), 2))
 
@@ -76,7 +74,7 @@ class Plan:
                 min(point.grid.n_train), _level(point, max(point.grid.snr)), point.network, point.train
             )
             return train.layers_of_trainer(ensemble, smallest, point.network)
-        return train.layer_widths(point.network, *_sizes(ensemble.splits))
+        return train.layer_widths(point.network, _sizes(point, ensemble))
 
     def widths(self, cell: Cell) -> dict[str, int]:
         """Return the width of every layer of the cell's networks; 0 where only training tells."""
@@ -120,9 +118,9 @@ class Plan:
         """ "classification" or "regression"."""
         return next(iter(self._ensembles.values())).splits.task
 
-    def sizes(self, cell: Cell) -> tuple[int, int]:
-        """Return the numbers of inputs and outputs of the cell's networks."""
-        return _sizes(self.ensemble(cell).splits)
+    def sizes(self, cell: Cell) -> train.Sizes:
+        """Return what the cell's networks must fit."""
+        return _sizes(self.point(cell), self.ensemble(cell))
 
     def template(self) -> xr.Dataset:
         """Return coordinates, attributes, and the variables that need no training: theory and parameter counts."""
@@ -138,7 +136,7 @@ class Plan:
         for cell in cells:
             point = self.point(cell)
             if not isinstance(point.network, train.Foreign):
-                parameters[cell.index] = train.count_parameters(point.network, *_sizes(self.ensemble(cell).splits))
+                parameters[cell.index] = train.count_parameters(point.network, self.sizes(cell))
             drawn = overlays[self._key(cell)]
             predicted_error[cell.index] = drawn.error[cell.index[:2]]
             for (layer, label), values in drawn.alignment.items():
@@ -173,7 +171,8 @@ class Plan:
 
     @property
     def _any_linear(self) -> bool:
-        return any(isinstance(point.network, train.Linear) for point in self._points.values())
+        networks = [point.network for point in self._points.values()]
+        return any(isinstance(network, train.Linear) and network.described for network in networks)
 
     def _overlay(self, point: Study) -> Overlay:
         return overlay(point, self._ensembles[_environment(point)].splits)
@@ -255,8 +254,25 @@ def _prepare(point: Study) -> Splits:
     )
 
 
-def _sizes(splits: Splits) -> tuple[int, int]:
-    return splits.train_x.shape[1], splits.n_outputs
+def _sizes(point: Study, ensemble: train.Ensemble) -> train.Sizes:
+    return ensemble.sizes(point.train.optimizer)
+
+
+def _merged(orders: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Put the layers of all networks in one order, each network's own kept where they allow it; "output" is last.
+
+    Deeper networks have the layers of shallower ones.
+    """
+    merged: list[str] = []
+    for order in sorted(orders, key=len, reverse=True):
+        place = 0
+        for name in order:
+            if name in merged:
+                place = merged.index(name) + 1
+            else:
+                merged.insert(place, name)
+                place += 1
+    return (*(name for name in merged if name != "output"), "output")
 
 
 def _check(point: Study, ensemble: train.Ensemble) -> None:

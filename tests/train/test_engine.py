@@ -165,7 +165,7 @@ def test_gradient_descent_from_small_weights_reaches_the_exact_solution(ensemble
 def test_bytes_per_network_hold_at_least_what_is_the_networks_own(any_case):
     study, cell = any_case
     found = bytes_per_network(study, study.spec(cell))
-    weights = count_parameters(cell.network, study.splits.d, study.splits.n_outputs)
+    weights = count_parameters(cell.network, study.sizes("adam"))
     layers = len(study.splits.probe_x) * (sum(cell.network.hidden) + study.splits.n_outputs)
     assert isinstance(found, int)
     assert found > 4 * (2 * weights + layers + study.n_max)  # float32 weights, gradient, representations, labels

@@ -229,6 +229,8 @@ def test_one_factorization_for_each_realization_of_noisy_inputs(linear, trained,
         ("regression", MLP(hidden=(8,)), EXACT, "only network.kind = 'linear' has a closed form"),
         ("classification", NETWORK, replace(EXACT, loss="auto"), "set train.loss = 'squared-error'"),
         ("classification", NETWORK, replace(EXACT, loss="cross-entropy"), "cross-entropy has no closed form"),
+        ("regression", Linear(hidden=(8, 8)), EXACT, r"the closed form is that of one hidden layer"),
+        ("regression", Linear(hidden=(8,), parametrisation="ntk"), EXACT, r"in the standard parametrisation"),
         ("regression", Linear(hidden=(K - 1,)), EXACT, r"network.hidden = \[2\]: the exact solution has rank 3"),
     ],
 )
@@ -246,3 +248,15 @@ def test_members_differ_by_their_noise_alone(linear, trained):
     clean, noisy = trained(linear(), [cell(40, 0.0), cell(40, 0.5)])
     np.testing.assert_array_equal(*clean.layers["output"])
     assert np.all(noisy.layers["output"][0] != noisy.layers["output"][1])
+
+
+def test_a_deep_linear_network_from_small_weights_ends_at_the_same_map(linear, trained):
+    # What of the first layer training never reaches, as no training input has a part along it, is of the size of the
+    # initial weights: .05.
+    options = TrainOptions(optimizer="sgd", learning_rate=0.3, momentum=0.9, steps=6000, batch="full")
+    deep = Cell(D - 2, 0.5, Linear(hidden=(6, 6), init_scale=0.05), options)
+    exact, found = trained(linear(), [cell(D - 2)._replace(level=0.5), deep])
+    assert np.all(found.train_error < 1e-4)
+    difference = np.linalg.norm(found.layers["output"] - exact.layers["output"], axis=(1, 2))
+    assert np.all(difference < 0.1 * np.linalg.norm(exact.layers["output"], axis=(1, 2)))
+    assert found.weights is None

@@ -4,11 +4,16 @@ from consilience.train.cost import Cost, training_cost
 from consilience.train.devices import devices, n_cores
 from consilience.train.engine import Cell, Ensemble, bytes_per_network, compile_program, train
 from consilience.train.networks import (
+    CNN,
     MLP,
     NETWORKS,
+    CustomNetwork,
     Linear,
     Network,
     NetworkOptions,
+    ResNet,
+    Sizes,
+    Transformer,
     count_parameters,
     layer_widths,
 )
@@ -18,18 +23,23 @@ from consilience.train.tangent import tangent_kernel
 from consilience.train.trainer import Foreign, TrainingSet, layers_of_trainer
 
 __all__ = [
+    "CNN",
     "MLP",
     "NETWORKS",
     "Cell",
     "Cost",
+    "CustomNetwork",
     "Ensemble",
     "Foreign",
     "Linear",
     "Network",
     "NetworkOptions",
+    "ResNet",
+    "Sizes",
     "TrainOptions",
     "Trained",
     "TrainingSet",
+    "Transformer",
     "bytes_per_network",
     "compile_program",
     "count_parameters",

@@ -16,7 +16,7 @@ from consilience.errors import ConsilienceError
 from consilience.train.devices import Device
 from consilience.train.devices import devices as all_devices
 from consilience.train.exact import solve
-from consilience.train.networks import Linear, NetworkOptions, count_parameters
+from consilience.train.networks import Linear, NetworkOptions, Sizes, count_parameters
 from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
@@ -85,6 +85,11 @@ class Ensemble:
             splits.train_x, splits.train_y, n_classes=splits.n_outputs, image_shape=splits.image_shape
         )
 
+    def sizes(self, optimizer: str) -> Sizes:
+        """Return what the networks must fit: these data, and the optimizer."""
+        splits = self.splits
+        return Sizes(splits.train_x.shape[1], splits.n_outputs, splits.image_shape, optimizer)
+
     def spec(self, cell: Cell) -> Spec:
         """Return the program the cell belongs to: its options less those that are data of the program.
 
@@ -102,9 +107,7 @@ class Ensemble:
             shared=self.shared,
             members=self.members,
             classification=self.splits.task == "classification",
-            n_inputs=self.splits.train_x.shape[1],
-            n_outputs=self.splits.n_outputs,
-            image_shape=self.splits.image_shape,
+            sizes=self.sizes(cell.options.optimizer),
             resample=self.resample,
         )
         if spec.options.solver == "exact":
@@ -171,6 +174,11 @@ def _check_exact(spec: Spec) -> None:
     if spec.cross_entropy:
         raise ConsilienceError(
             "train.solver = 'exact': cross-entropy has no closed form; set train.loss = 'squared-error'"
+        )
+    if not spec.network.described:
+        raise ConsilienceError(
+            "train.solver = 'exact': the closed form is that of one hidden layer in the standard parametrisation; give "
+            "network.hidden one width, or use 'gradient'"
         )
     # Centred one-hot targets add up to zero, which takes one off the rank of the map.
     needed = min(spec.n_inputs, spec.n_outputs - spec.classification)
@@ -308,13 +316,13 @@ def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     """Return what one network in training holds beside the shared data.
 
     Weights, gradient, two optimizer moments, of linear networks the initial weights too; its noisy training set;
-    activations of a batch and of the probe set, for which the number of inputs and the widths stand.
+    activations of a batch and of the probe set, for which the number of inputs and what the network counts stand.
     """
-    copies = 4 + isinstance(spec.network, Linear)
-    parameters = copies * count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    copies = 4 + (isinstance(spec.network, Linear) and spec.network.described)
+    parameters = 0 if isinstance(spec.network, Foreign) else copies * count_parameters(spec.network, spec.sizes)
     own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
     noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
-    width = sum(spec.network.hidden) + spec.n_outputs
+    width = spec.network.floats_per_row(spec.sizes)
     batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
     activations = len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
     return 4 * (parameters + noisy + activations)

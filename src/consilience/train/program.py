@@ -75,7 +75,7 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     """Train one network and describe it: every field of `row` is a scalar."""
     key = jax.random.key(data.seed, impl="threefry2x32")
     x, y = training_set(spec, row, data, n_max=n_max)
-    network = spec.network.build(spec.n_inputs, spec.n_outputs, key=stream(key, INIT, spec, "init", row.member))
+    network = spec.network.build(spec.sizes, key=stream(key, INIT, spec, "init", row.member))
     network = jax.tree.map(lambda weight: weight * row.init_scale, network)
     batches = stream(key, BATCHES, spec, "batches", row.member)
     start = network
@@ -89,7 +89,7 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     finite = jnp.isfinite(train_loss) & jnp.isfinite(test_loss)
     diverged_at = jnp.where((diverged_at < 0) & ~finite, spec.options.steps, diverged_at)
     weights = None
-    if isinstance(spec.network, Linear):
+    if isinstance(spec.network, Linear) and spec.network.described:
         weights = Weights(*_matrices(network), initial=_matrices(start))
     return Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at, weights)
 

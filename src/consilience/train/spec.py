@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from consilience.data import NoiseProcess, Splits
-from consilience.train.networks import NetworkOptions
+from consilience.train.networks import NetworkOptions, Sizes
 from consilience.train.options import TrainOptions
 
 __all__ = ["Arrays", "Resample", "Rows", "Spec", "Trained", "Weights"]
@@ -28,10 +28,23 @@ class Spec:
     shared: frozenset[str]  # of "inputs", "init", "batches"
     members: int
     classification: bool
-    n_inputs: int
-    n_outputs: int
-    image_shape: tuple[int, int] | None = None  # (rows, columns) where inputs are images
+    sizes: Sizes
     resample: Resample = "disjoint"  # where inputs are not shared
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs of the networks."""
+        return self.sizes.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs: classes, or targets."""
+        return self.sizes.n_outputs
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """(rows, columns) where inputs are images."""
+        return self.sizes.image_shape
 
     @property
     def cross_entropy(self) -> bool:

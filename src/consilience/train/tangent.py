@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
 from consilience.errors import ConsilienceError
-from consilience.train.networks import NetworkOptions
+from consilience.train.networks import NetworkOptions, Sizes
 
 __all__ = ["tangent_kernel"]
 
@@ -20,7 +20,13 @@ _BUDGET = 256 * 2**20  # bytes of two blocks of Jacobians
 
 
 def tangent_kernel(
-    network: NetworkOptions, X: ArrayLike, *, outputs: int = 1, seed: int = 0, memory: int = _BUDGET
+    network: NetworkOptions,
+    X: ArrayLike,
+    *,
+    outputs: int = 1,
+    image_shape: tuple[int, int] | None = None,
+    seed: int = 0,
+    memory: int = _BUDGET,
 ) -> NDArray[np.float64]:
     """Neural tangent kernel K_ij = (1/k) Σ_a ∇f_a(x_i)·∇f_a(x_j) of a network at initialization: (rows, rows).
 
@@ -29,9 +35,10 @@ def tangent_kernel(
     network share one kernel up to its fluctuation with the draw of weights, of relative size about 1/√width: the
     mean over outputs is returned.
 
-    How lazy training is depends on the parametrisation. Here weights are N(0, gain²/fan-in) times `init_scale`
-    and all learn at one rate, the standard parametrisation: the kernel grows with the width, so the learning rate
-    must fall as 1/width; a small `init_scale` leaves the lazy regime for feature learning. Training moves f − f₀:
+    How lazy training is depends on the parametrisation. In the standard one weights are N(0, gain²/fan-in) times
+    `init_scale` and all learn at one rate: the kernel grows with the width, so the learning rate must fall as 1/width
+    (``parametrisation="ntk"`` has a kernel that does not grow); a small `init_scale` leaves the lazy regime for feature
+    learning. Training moves f − f₀:
     the function f₀ at initialization adds to every member's output, in common where members share it.
 
     Measured with `predict` on `kernel_features` (parity of digits in ten principal components, SNR .5, one tanh
@@ -48,6 +55,8 @@ def tangent_kernel(
         Inputs.
     outputs : int
         Outputs k of the network.
+    image_shape : (rows, columns)
+        Where inputs are images: needed by networks of convolutions.
     seed : int
         Draws the weights.
     memory : int
@@ -83,7 +92,7 @@ def tangent_kernel(
     if outputs < 1:
         raise ConsilienceError(f"outputs is {outputs}: a network has at least one")
     with jax.default_matmul_precision("highest"), jax.enable_x64(False):
-        weights, forward = _at_initialization(network, x.shape[1], outputs, seed)
+        weights, forward = _at_initialization(network, Sizes(x.shape[1], outputs, image_shape), seed)
         block = memory // (8 * weights.size * outputs)
         if block < 1:
             raise ConsilienceError(
@@ -93,9 +102,9 @@ def tangent_kernel(
         return _in_blocks(weights, forward, x, outputs, min(int(block), len(x)))
 
 
-def _at_initialization(network: NetworkOptions, inputs: int, outputs: int, seed: int) -> tuple[Any, Any]:
+def _at_initialization(network: NetworkOptions, sizes: Sizes, seed: int) -> tuple[Any, Any]:
     """Weights as one vector, and the function (weights, x (inputs,)) -> (outputs,)."""
-    build = eqx.filter_jit(lambda key: network.build(inputs, outputs, key=key))
+    build = eqx.filter_jit(lambda key: network.build(sizes, key=key))
     built = build(jax.random.key(seed, impl="threefry2x32"))
     scaled = jax.tree.map(lambda weight: weight * network.init_scale, built)
     weights, restore = ravel_pytree(scaled)

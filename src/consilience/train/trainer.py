@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from consilience._custom import resolve
 from consilience.errors import ConsilienceError
 from consilience.train.losses import errors, losses
-from consilience.train.networks import Network, NetworkOptions
+from consilience.train.networks import Network, NetworkOptions, Sizes
 from consilience.train.realize import training_set
 from consilience.train.spec import Arrays, Rows, Spec, Trained
 
@@ -69,8 +69,11 @@ class Foreign(NetworkOptions):
     function: str | Callable[..., Any] = ""
     layers: tuple[str, ...] | None = None
     options: tuple[tuple[str, Any], ...] = ()
-    hidden: tuple[int, ...] = ()
-    init_scale: float = 1.0
+
+    def floats_per_row(self, sizes: Sizes) -> int:
+        """Nothing is held on a device."""
+        del sizes
+        return 0
 
     def build(self, *_: object, **__: object) -> Network:
         """Refuse: the trainer builds these networks."""
