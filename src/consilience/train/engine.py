@@ -20,6 +20,7 @@ from consilience.train.networks import Linear, NetworkOptions, count_parameters
 from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
+from consilience.train.second_order import PARAMETER_LIMIT, residual_sizes
 from consilience.train.spec import Arrays, Rows, Spec, Trained
 
 __all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "seconds_per_network", "train"]
@@ -36,6 +37,7 @@ class Cell(NamedTuple):
     level: float  # of the noise process: its sd or flip probability
     network: NetworkOptions
     options: TrainOptions
+    checkpoints: tuple[int, ...] = ()  # steps after which the networks are measured too; later ones are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,22 +73,30 @@ class Ensemble:
         Raises
         ------
         ConsilienceError
-            When the cell asks for the exact solver where there is no closed form.
+            When the cell asks for the exact solver where there is no closed form, for a second-order optimizer
+            where it does not apply, or to hold out a share of a training set that is too small.
         """
         if not 1 <= cell.n_train <= self.n_max:
             raise ConsilienceError(f"n_train = {cell.n_train}: must lie between 1 and n_max = {self.n_max}")
         spec = Spec(
             network=replace(cell.network, init_scale=1.0),
-            options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),
+            options=_shape(cell.options),
             process=self.process,
             shared=self.shared,
             members=self.members,
             classification=self.splits.task == "classification",
             n_inputs=self.splits.train_x.shape[1],
             n_outputs=self.splits.n_outputs,
+            checkpoints=tuple(step for step in cell.checkpoints if step <= cell.options.steps),
         )
+        if cell.options.held_out(cell.n_train) >= cell.n_train:
+            raise ConsilienceError(
+                f"train.validation = {cell.options.validation}: leaves nothing to train on of n_train = {cell.n_train}"
+            )
         if spec.options.solver == "exact":
             _check_exact(spec)
+        elif spec.options.optimizer == "levenberg-marquardt":
+            _check_levenberg_marquardt(spec)
         return spec
 
     def rows(self, cells: Sequence[Cell]) -> Rows:
@@ -100,6 +110,8 @@ class Ensemble:
                 learning_rate=cell.options.learning_rate,
                 weight_decay=cell.options.weight_decay,
                 init_scale=cell.network.init_scale,
+                stop_loss=cell.options.stop_loss,
+                n_held=cell.options.held_out(cell.n_train),
             )
             for cell in cells
             for member in range(self.members)
@@ -131,6 +143,33 @@ def _solve(
             spec, ensemble.rows([cells[i] for i in together]), ensemble.splits, seed=ensemble.seed, n_max=ensemble.n_max
         )
         yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
+
+
+def _shape(options: TrainOptions) -> TrainOptions:
+    """What of the options shapes the program: those that are data of it only in whether there are any."""
+    return replace(
+        options,
+        optimizer="adam" if options.optimizer == "adamw" else options.optimizer,  # one update, two names
+        learning_rate=1.0,
+        weight_decay=float(options.weight_decay > 0),
+        stop_loss=float(options.stop_loss > 0),
+        validation=0.5 if options.validation else 0.0,
+        patience=options.patience if options.validation else 1,
+    )
+
+
+def _check_levenberg_marquardt(spec: Spec) -> None:
+    if spec.cross_entropy:
+        raise ConsilienceError(
+            "train.optimizer = 'levenberg-marquardt': minimises squared errors; set train.loss = 'squared-error', or "
+            "use 'lbfgs'"
+        )
+    parameters = count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    if parameters > PARAMETER_LIMIT:
+        raise ConsilienceError(
+            f"train.optimizer = 'levenberg-marquardt': the network has {parameters:,} parameters, and an iteration "
+            f"takes their cube; up to {PARAMETER_LIMIT:,} are allowed: use a smaller network, or 'lbfgs'"
+        )
 
 
 def _check_exact(spec: Spec) -> None:
@@ -209,17 +248,33 @@ def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
 def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     """Return what one network in training holds beside the shared data.
 
-    Weights, gradient, two optimizer moments, of linear networks the initial weights too; its noisy training set;
-    activations of a batch and of the probe set, for which the number of inputs and the widths stand.
+    Weights, gradient, two optimizer moments, of linear networks the initial weights too, the best weights so far
+    where rows are held out; the matrices of a second-order optimizer; its noisy training set; activations of a batch
+    and, once for each checkpoint and for the end, of the probe set, for which the number of inputs and the widths
+    stand.
     """
-    copies = 4 + isinstance(spec.network, Linear)
-    parameters = copies * count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    copies = 4 + isinstance(spec.network, Linear) + bool(spec.options.validation)
+    n_parameters = count_parameters(spec.network, spec.n_inputs, spec.n_outputs)
+    parameters = copies * n_parameters + _curvature(ensemble, spec, n_parameters)
     own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
     noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
     width = sum(spec.network.hidden) + spec.n_outputs
     batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
-    activations = len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
+    looks = 1 + len(spec.checkpoints)
+    activations = looks * len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
     return 4 * (parameters + noisy + activations)
+
+
+def _curvature(ensemble: Ensemble, spec: Spec, n_parameters: int) -> int:
+    """Numbers a second-order optimizer holds: 2 × 10 past steps; or Jacobian, Gram matrix and its factor."""
+    if spec.options.optimizer == "lbfgs":
+        return 20 * n_parameters
+    if spec.options.optimizer != "levenberg-marquardt":
+        return 0
+    residuals = max(residual_sizes(n_parameters, spec.n_outputs, ensemble.n_max), default=0)
+    if residuals >= ensemble.n_max * spec.n_outputs:
+        return residuals * (n_parameters + 3 * residuals)
+    return 3 * n_parameters**2 + residuals * n_parameters
 
 
 def seconds_per_network(ensemble: Ensemble, cell: Cell, *, n_cells: int = 1, devices: int | None = None) -> float:
@@ -230,10 +285,10 @@ def seconds_per_network(ensemble: Ensemble, cell: Cell, *, n_cells: int = 1, dev
     """
     if cell.options.solver == "exact":
         return _seconds(lambda: list(train(ensemble, [cell], devices=devices))) / ensemble.members
-    steps = min(cell.options.steps, 4 * DRAWS)
+    steps = min(cell.options.steps, 4 if cell.options.second_order else 4 * DRAWS)
     taken: list[float] = []
     for count in (steps, 2 * steps):
-        short = cell._replace(options=replace(cell.options, steps=count))
+        short = cell._replace(options=replace(cell.options, steps=count, warmup=min(cell.options.warmup, count - 1)))
         program = compile_program(ensemble, ensemble.spec(short), n_cells=n_cells, devices=devices)
         rows = ensemble.rows([short] * (program.rows_per_call // ensemble.members))
         jax.block_until_ready(program(rows))

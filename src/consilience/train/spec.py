@@ -12,7 +12,7 @@ from consilience.data import NoiseProcess, Splits
 from consilience.train.networks import NetworkOptions
 from consilience.train.options import TrainOptions
 
-__all__ = ["Arrays", "Rows", "Spec", "Trained", "Weights"]
+__all__ = ["Arrays", "Rows", "Spec", "Trained", "Trajectory", "Weights"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Spec:
     classification: bool
     n_inputs: int
     n_outputs: int
+    checkpoints: tuple[int, ...] = ()  # steps after which the network is measured too, in order
 
     @property
     def cross_entropy(self) -> bool:
@@ -44,6 +45,8 @@ class Rows(NamedTuple):
     learning_rate: Any
     weight_decay: Any
     init_scale: Any
+    stop_loss: Any
+    n_held: Any  # rows of the training set that are held out
 
 
 class Arrays(NamedTuple):
@@ -71,13 +74,27 @@ class Weights(NamedTuple):
     initial: tuple[Any, Any] | None  # the same two before training; None where nothing was trained
 
 
+class Trajectory(NamedTuple):
+    """Networks on their way: what `Trained` has of the end, after each checkpoint."""
+
+    steps: Any  # int32 (rows, checkpoints)
+    layers: dict[str, Any]  # name -> (rows, checkpoints, n_probe, width)
+    train_loss: Any  # (rows, checkpoints)
+    train_error: Any
+    test_loss: Any
+    test_error: Any
+
+
 class Trained(NamedTuple):
     """What training gives, one leading axis for networks."""
 
     layers: dict[str, Any]  # name -> (rows, n_probe, width); JAX sorts the names, `layer_widths` has their order
-    train_loss: Any  # (rows,), on the noisy training set
+    train_loss: Any  # (rows,), on the noisy training set less what was held out of it
     train_error: Any  # misclassified, or squared error / variance of the targets
     test_loss: Any  # against clean targets
     test_error: Any
     diverged_at: Any  # int32, -1 where the loss stayed finite
     weights: Weights | None = None  # of linear networks only
+    stopped_at: Any = None  # int32, step at which the member stopped, -1 where it did not; None where none may
+    kept_at: Any = None  # int32, step of the weights that are measured; None likewise
+    trajectory: Trajectory | None = None  # where the spec has checkpoints
