@@ -128,9 +128,7 @@ def _advance(
     return jax.lax.while_loop(goes_on, body, (jnp.int32(first), carry))[1]
 
 
-def _look_if_due(
-    spec: Spec, row: Rows, method: _Method, x: Array, y: Array, state: _State, watched: Watch
-) -> Watch:
+def _look_if_due(spec: Spec, row: Rows, method: _Method, x: Array, y: Array, state: _State, watched: Watch) -> Watch:
     """Check every block, or once every pass through the training set where that is longer, and after the last step."""
     interval: Any = method.block
     if spec.options.batch != "full":

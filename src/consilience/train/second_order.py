@@ -8,6 +8,7 @@ summed over blocks of rows, so that the cost follows n_train although n_train is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -56,13 +57,10 @@ def levenberg_marquardt(spec: Spec, x: Array, y: Array, n: Array) -> Iteration:
 
     def step(network: Network, damping: _Damping) -> tuple[Network, _Damping, Array]:
         weights, restore = ravel_pytree(network)
-
-        def residual(vector: Array, i: Array) -> Array:
-            return _residual(spec, restore(vector), i, x, y, n)
-
-        change, before, expected = _solve(spec, residual, weights, n, len(x), damping.value)
+        fit = _Fit(spec, restore, x, y, n)
+        change, before, expected = _solve(fit, weights, damping.value)
         moved = weights + change
-        after = _sum_of_squares(residual, moved, n)
+        after = fit.sum_of_squares(moved)
         lower = after <= before * (1 + 8 * _RESOLUTION)  # and not NaN
         damping = _adapt(damping, before - after, expected, lower, before)
         return restore(jnp.where(lower, moved, weights)), damping, before / (n * spec.n_outputs)
@@ -70,17 +68,34 @@ def levenberg_marquardt(spec: Spec, x: Array, y: Array, n: Array) -> Iteration:
     return Iteration(init, step)
 
 
-def _residual(spec: Spec, network: Network, i: Array, x: Array, y: Array, n: Array) -> Array:
-    """Residuals (BLOCK·k,) of block i, zero beyond n."""
-    xb, yb, weight = block(i, x, y, n)
-    return (weight[:, None] * residuals(spec, network(xb)["output"], yb)).ravel()
+class _Fit(NamedTuple):
+    """A member's training set and network as residuals of a vector of weights, in blocks of rows, zero beyond n."""
 
+    spec: Spec
+    restore: Callable[[Array], Network]
+    x: Array
+    y: Array
+    n: Array
 
-def _sum_of_squares(residual: Any, weights: Array, n: Array) -> Array:
-    def add(i: Array, total: Array) -> Array:
-        return total + jnp.sum(residual(weights, i) ** 2)
+    def residuals(self, weights: Array, i: Array) -> Array:
+        """Residuals (BLOCK·k,) of block i."""
+        xb, yb, weight = block(i, self.x, self.y, self.n)
+        return (weight[:, None] * residuals(self.spec, self.restore(weights)(xb)["output"], yb)).ravel()
 
-    return jax.lax.fori_loop(0, blocks_filled(n), add, jnp.float32(0))
+    def jacobian(self, weights: Array, i: Array) -> Array:
+        """Their derivatives (BLOCK·k, P): each row's by itself, as no output depends on another row."""
+        xb, _, weight = block(i, self.x, self.y, self.n)
+        of_row = jax.jacrev(lambda vector, row: self.restore(vector)(row[None])["output"][0])
+        slopes = jax.vmap(of_row, (None, 0))(weights, xb)  # (BLOCK, k, P)
+        return (weight[:, None, None] * slopes).reshape(-1, weights.size)
+
+    def sum_of_squares(self, weights: Array) -> Array:
+        """‖r‖²."""
+
+        def add(i: Array, total: Array) -> Array:
+            return total + jnp.sum(self.residuals(weights, i) ** 2)
+
+        return jax.lax.fori_loop(0, blocks_filled(self.n), add, jnp.float32(0))
 
 
 def _adapt(damping: _Damping, decrease: Array, expected: Array, lower: Array, before: Array) -> _Damping:
@@ -106,69 +121,54 @@ def residual_sizes(n_parameters: int, n_outputs: int, n_rows: int) -> list[int]:
     return sizes
 
 
-def _solve(
-    spec: Spec, residual: Any, weights: Array, n: Array, n_rows: int, damping: Array
-) -> tuple[Array, Array, Array]:
+def _solve(fit: _Fit, weights: Array, damping: Array) -> tuple[Array, Array, Array]:
     """Return the update, ‖r‖² and the decrease of it the linear model expects."""
-    sizes = residual_sizes(weights.size, spec.n_outputs, n_rows)
-    branches = [_over_residuals(spec, residual, size) for size in sizes]
-    if not sizes or sizes[-1] < n_rows * spec.n_outputs:
-        branches.append(_over_parameters(residual))
+    n_outputs, n_rows = fit.spec.n_outputs, len(fit.x)
+    sizes = residual_sizes(weights.size, n_outputs, n_rows)
+    branches: list[Any] = [partial(_over_residuals, fit, size) for size in sizes]
+    if not sizes or sizes[-1] < n_rows * n_outputs:
+        branches.append(partial(_over_parameters, fit))
     if len(branches) == 1:
-        return branches[0](weights, n, damping)
-    which = jnp.searchsorted(jnp.array(sizes), n * spec.n_outputs)
-    return jax.lax.switch(jnp.minimum(which, len(branches) - 1), branches, weights, n, damping)
+        return branches[0](weights, damping)
+    which = jnp.searchsorted(jnp.array(sizes), fit.n * n_outputs)
+    return jax.lax.switch(jnp.minimum(which, len(branches) - 1), branches, weights, damping)
 
 
-def _with_jacobian(residual: Any, weights: Array, i: Array) -> tuple[Array, Array]:
-    """Residuals (R,) and Jacobian (R, P) of a block of rows."""
-    value, pullback = jax.vjp(lambda vector: residual(vector, i), weights)
-    return value, jax.vmap(lambda row: pullback(row)[0])(jnp.eye(value.size))
+def _over_residuals(fit: _Fit, size: int, weights: Array, damping: Array) -> tuple[Array, Array, Array]:
+    """Solve for up to `size` residuals: JJᵀ (size, size)."""
+    rows = BLOCK * fit.spec.n_outputs
+
+    def fill(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        r, jacobian = fit.residuals(weights, i), fit.jacobian(weights, i)
+        return (
+            jax.lax.dynamic_update_slice(found[0], r, (i * rows,)),
+            jax.lax.dynamic_update_slice(found[1], jacobian, (i * rows, 0)),
+        )
+
+    empty = jnp.zeros(size), jnp.zeros((size, weights.size))
+    r, jacobian = jax.lax.fori_loop(0, blocks_filled(fit.n), fill, empty)
+    gram = jacobian @ jacobian.T
+    shift = damping * jnp.trace(gram) / (fit.n * fit.spec.n_outputs)
+    change = -jacobian.T @ _positive_solve(gram, shift, r)
+    return change, jnp.sum(r**2), _expected(change, jacobian.T @ r, shift)
 
 
-def _over_residuals(spec: Spec, residual: Any, size: int) -> Any:
-    """Solver for up to `size` residuals: JJᵀ (size, size)."""
-    rows = BLOCK * spec.n_outputs
+def _over_parameters(fit: _Fit, weights: Array, damping: Array) -> tuple[Array, Array, Array]:
+    """Solve for any number of residuals: JᵀJ (P, P), summed over blocks."""
 
-    def solve(weights: Array, n: Array, damping: Array) -> tuple[Array, Array, Array]:
-        def fill(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-            r, jacobian = _with_jacobian(residual, weights, i)
-            return (
-                jax.lax.dynamic_update_slice(found[0], r, (i * rows,)),
-                jax.lax.dynamic_update_slice(found[1], jacobian, (i * rows, 0)),
-            )
+    def add(i: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, jacobian = fit.residuals(weights, i), fit.jacobian(weights, i)
+        return sums[0] + jnp.sum(r**2), sums[1] + jacobian.T @ r, sums[2] + jacobian.T @ jacobian
 
-        empty = jnp.zeros(size), jnp.zeros((size, weights.size))
-        r, jacobian = jax.lax.fori_loop(0, blocks_filled(n), fill, empty)
-        gram = jacobian @ jacobian.T
-        shift = damping * jnp.trace(gram) / (n * spec.n_outputs)
-        change = -jacobian.T @ _positive_solve(gram, shift, r)
-        before = jnp.sum(r**2)
-        # ‖r‖² − ‖r + Jδ‖² = −δᵀ(2Jᵀr + JᵀJδ), and (JᵀJ + λI)δ = −Jᵀr
-        return change, before, _expected(change, jacobian.T @ r, shift)
-
-    return solve
-
-
-def _over_parameters(residual: Any) -> Any:
-    """Solver for any number of residuals: JᵀJ (P, P), summed over blocks."""
-
-    def solve(weights: Array, n: Array, damping: Array) -> tuple[Array, Array, Array]:
-        def add(i: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            r, jacobian = _with_jacobian(residual, weights, i)
-            return sums[0] + jnp.sum(r**2), sums[1] + jacobian.T @ r, sums[2] + jacobian.T @ jacobian
-
-        zeros = jnp.float32(0), jnp.zeros(weights.size), jnp.zeros((weights.size, weights.size))
-        before, slope, gram = jax.lax.fori_loop(0, blocks_filled(n), add, zeros)
-        shift = damping * jnp.trace(gram) / weights.size
-        change = -_positive_solve(gram, shift, slope)
-        return change, before, _expected(change, slope, shift)
-
-    return solve
+    zeros = jnp.float32(0), jnp.zeros(weights.size), jnp.zeros((weights.size, weights.size))
+    before, slope, gram = jax.lax.fori_loop(0, blocks_filled(fit.n), add, zeros)
+    shift = damping * jnp.trace(gram) / weights.size
+    change = -_positive_solve(gram, shift, slope)
+    return change, before, _expected(change, slope, shift)
 
 
 def _expected(change: Array, slope: Array, shift: Array) -> Array:
-    """Decrease of ‖r‖² by the linear model: δᵀ(λδ − Jᵀr)."""
+    """‖r‖² − ‖r + Jδ‖² = −δᵀ(2Jᵀr + JᵀJδ), which (JᵀJ + λI)δ = −Jᵀr makes δᵀ(λδ − Jᵀr)."""
     return shift * jnp.sum(change**2) - jnp.sum(change * slope)
 
 
@@ -198,9 +198,7 @@ def limited_memory_bfgs(spec: Spec, x: Array, y: Array, n: Array) -> Iteration:
         weights, restore = ravel_pytree(network)
         objective = _mean_loss(spec, restore, x, y, n)
         value, slope = optax.value_and_grad_from_state(objective)(weights, state=memory.optax)
-        change, state = solver.update(
-            slope, memory.optax, weights, value=value, grad=slope, value_fn=objective
-        )
+        change, state = solver.update(slope, memory.optax, weights, value=value, grad=slope, value_fn=objective)
         idle = jnp.where(value < memory.lowest, 0, memory.idle + 1)
         finished = (idle >= _IDLE) | ~jnp.isfinite(value) | ~jnp.any(slope != 0)
         return restore(weights + change), _Memory(finished, jnp.minimum(value, memory.lowest), idle, state), value
@@ -226,9 +224,7 @@ def _mean_loss(spec: Spec, restore: Any, x: Array, y: Array, n: Array) -> Any:
 
     @jax.custom_vjp
     def objective(weights: Array) -> Array:
-        return jax.lax.fori_loop(
-            0, blocks_filled(n), lambda i, total: total + of_block(weights, i), jnp.float32(0)
-        )
+        return jax.lax.fori_loop(0, blocks_filled(n), lambda i, total: total + of_block(weights, i), jnp.float32(0))
 
     objective.defvjp(with_slope, lambda slope, cotangent: (cotangent * slope,))
     return objective

@@ -43,9 +43,7 @@ def unwatched(steps: int) -> Watch:
     return Watch(jnp.bool_(True), jnp.int32(-1), None, jnp.float32(jnp.inf), jnp.int32(steps), jnp.int32(0))
 
 
-def look(
-    spec: Spec, row: Rows, x: Array, y: Array, seen: Watch, network: Network, t: Array, finished: Array
-) -> Watch:
+def look(spec: Spec, row: Rows, x: Array, y: Array, seen: Watch, network: Network, t: Array, finished: Array) -> Watch:
     """Check after step t whether the member stops; `finished` says that its optimizer can do no more."""
     stops, alive = finished, jnp.bool_(True)
     fitted = n_fitted(spec, row)
