@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from consilience import train
 from consilience.data import File, Splits, SyntheticSource, prepare
@@ -18,7 +19,7 @@ from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
 from consilience.registry import Kind
-from consilience.store import REGIME
+from consilience.store import REGIME, STOPPING, TRAJECTORY
 from consilience.study import Cell, Study
 
 __all__ = ["PARTS", "Plan"]
@@ -92,7 +93,15 @@ class Plan:
         """Return what the engine is asked to train for the cell."""
         point = self.point(cell)
         level = point.noise.process.level(cell.coordinates["snr"])
-        return train.Cell(cell.coordinates["n_train"], level, point.network, point.train)
+        checkpoints = point.measure.checkpoints(point.train.steps)
+        return train.Cell(cell.coordinates["n_train"], level, point.network, point.train, checkpoints)
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Every step on the way after which some cell is measured, in order."""
+        points = self._points.values()
+        every = {step for point in points for step in point.measure.checkpoints(point.train.steps)}
+        return np.array(sorted(every), np.int64)
 
     @property
     def task(self) -> str:
@@ -136,6 +145,8 @@ class Plan:
             "member": np.arange(grid.members),
             "part": np.arange(PARTS),
         }
+        if len(self.steps):
+            coordinates["step"] = self.steps
         variables = {
             "predicted": ((*cell_dims, "layer", "measure"), predicted),
             "predicted_error": (cell_dims, predicted_error),
@@ -146,6 +157,17 @@ class Plan:
     @property
     def _any_linear(self) -> bool:
         return any(isinstance(point.network, train.Linear) for point in self._points.values())
+
+    @property
+    def optional(self) -> list[str]:
+        """Variables of this run that not every run has."""
+        stops = any(point.train.may_stop for point in self._points.values())
+        return [
+            "alignment_by_part",
+            *(REGIME if self._any_linear else ()),
+            *(STOPPING if stops else ()),
+            *(TRAJECTORY if len(self.steps) else ()),
+        ]
 
     def _overlay(self, point: Study) -> Overlay:
         return overlay(point, self._ensembles[_environment(point)].splits)
@@ -178,7 +200,7 @@ class Plan:
             "name": study.name,
             "study": study.toml(),
             "axes": json.dumps(list(study.grid.axes)),
-            "optional": json.dumps(["alignment_by_part", *(REGIME if self._any_linear else ())]),
+            "optional": json.dumps(self.optional),
             "task": splits.task,
             "seed": study.seed,
             "data": json.dumps(data),

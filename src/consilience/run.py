@@ -144,7 +144,8 @@ def estimate(plan: Plan, *, devices: int | None = None) -> Estimate:
             ensemble, plan.training(typical), n_cells=len(together), devices=devices
         )
         seconds += per_network * len(together) * ensemble.members
-        seconds += _seconds_measuring(plan, ensemble, typical) * len(together)
+        looks = 1 + len(spec.checkpoints)
+        seconds += looks * _seconds_measuring(plan, ensemble, typical) * len(together)
         arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)
         networks = max(2 * len(train.devices(devices)), ensemble.members)
         held = max(held, 2 * sum(a.nbytes for a in arrays) + networks * train.bytes_per_network(ensemble, spec))

@@ -112,10 +112,21 @@ class Study(Table):
                 raise ConsilienceError(
                     "train.loss = 'cross-entropy': the exact solver minimises the squared error; set 'squared-error'"
                 )
+        self._check_steps()
         for values in self._axis_points():
             if values:
                 self.at(values)
         return self
+
+    def _check_steps(self) -> None:
+        """Refuse steps on the way where there is none, or beyond its end."""
+        asked = self.measure.steps
+        if asked is not None and self.train.solver == "exact":
+            raise ConsilienceError("measure.steps: train.solver = 'exact' takes no steps; remove it, or use 'gradient'")
+        if isinstance(asked, tuple) and max(asked) > self.train.steps:
+            raise ConsilienceError(
+                f"measure.steps = {list(asked)}: {max(asked)} lies beyond train.steps = {self.train.steps}"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as tables: what a study holds is read-only, which pickle cannot restore."""

@@ -12,7 +12,7 @@ from consilience.train.networks import (
     layer_widths,
 )
 from consilience.train.options import TrainOptions
-from consilience.train.spec import Trained
+from consilience.train.spec import Trained, Trajectory
 from consilience.train.tangent import tangent_kernel
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NetworkOptions",
     "TrainOptions",
     "Trained",
+    "Trajectory",
     "bytes_per_network",
     "compile_program",
     "count_parameters",
