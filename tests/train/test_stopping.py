@@ -128,6 +128,13 @@ def test_shares_held_out_and_targets_are_data_of_one_program(ensemble):
     assert study.spec(cell._replace(options=stopping)) != study.spec(cell._replace(options=PLAIN))
 
 
+def test_early_stopping_has_no_weights_to_keep_of_a_member_that_diverged(ensemble, trained):
+    wild = replace(HOLDING, learning_rate=1e30)
+    (found,) = trained(ensemble(), [Cell(N, LEVEL, NETWORK, wild, (1, HOLDING.steps - 1, HOLDING.steps))])
+    assert found.diverged_at.tolist() == [1, 1]
+    assert found.kept_at.tolist() == [0, 0]
+
+
 def test_a_diverged_member_goes_no_further_and_has_not_stopped(ensemble, trained):
     wild = replace(ENDLESS, learning_rate=1e30, stop_loss=1e-9)
     (found,) = trained(ensemble(), [Cell(N, LEVEL, NETWORK, wild)])

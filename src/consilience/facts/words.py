@@ -85,7 +85,7 @@ def unfinished_sentence(ds: xr.Dataset) -> str | None:
 
 
 def run_sentences(ds: xr.Dataset) -> list[str]:
-    """What holds for the run as a whole: members that diverged, and what ± means."""
+    """What holds for the run as a whole: members that diverged or stopped, and what ± means."""
     members, done = ds.sizes["member"], ds["done"].values
     diverged = ds["diverged_at"].values >= 0
     lost = int(diverged.sum())
@@ -96,6 +96,9 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
             f"{lost} of {counted(int(done.sum()) * members, 'training')} diverged, in {cells} of "
             f"{counted(done.size, 'cell')}; {'it is' if lost == 1 else 'they are'} left out of every mean."
         )
+    stopped = int((ds["stopped_at"].values >= 0).sum()) if "stopped_at" in ds else 0
+    if stopped:
+        spoken.append(f"{stopped} of {counted(int(done.sum()) * members, 'training')} stopped before the last step.")
     if members < 3:
         spoken.append(
             f"With {counted(members, 'member')} there is no standard error: nothing here says how far another "

@@ -68,7 +68,7 @@ def optimize(
     steps = spec.options.steps
     if not spec.checkpoints or observe is None:
         state, watched = _advance(spec, row, method, x, y, (state, watched), 0, steps)
-        return Outcome(_kept(state, watched), state.diverged_at, watched or unwatched(steps), None)
+        return Outcome(_kept(state, watched), _diverged(state, watched), watched or unwatched(steps), None)
 
     def segment(carry: tuple[_State, Watch | None], ends: tuple[Array, Array]) -> Any:
         carry = _advance(spec, row, method, x, y, carry, *ends)
@@ -78,12 +78,19 @@ def optimize(
     starts = np.concatenate([[0], stops[:-1]]).astype(np.int32)
     (state, watched), seen = jax.lax.scan(segment, (state, watched), (jnp.asarray(starts), jnp.asarray(stops)))
     seen = jax.tree.map(lambda stacked: stacked[: len(spec.checkpoints)], seen)
-    return Outcome(_kept(state, watched), state.diverged_at, watched or unwatched(steps), seen)
+    return Outcome(_kept(state, watched), _diverged(state, watched), watched or unwatched(steps), seen)
 
 
 def _kept(state: _State, watched: Watch | None) -> Network:
     """The network training results in: the best on held-out rows where there are any."""
     return state.network if watched is None or watched.best is None else watched.best
+
+
+def _diverged(state: _State, watched: Watch | None) -> Array:
+    """When the loss stopped being finite: on held-out rows that never was, the weights kept are none."""
+    if watched is None or watched.best is None:
+        return state.diverged_at
+    return jnp.where((state.diverged_at < 0) & ~jnp.isfinite(watched.best_loss), state.t, state.diverged_at)
 
 
 def _shown(state: _State, watched: Watch | None) -> Network:
