@@ -188,7 +188,7 @@ class _Memory(NamedTuple):
 
 def limited_memory_bfgs(spec: Spec, x: Array, y: Array, n: Array) -> Iteration:
     """L-BFGS on the mean loss of the first n rows, with optax's zoom line search."""
-    solver = optax.lbfgs()
+    solver: Any = optax.lbfgs()
 
     def init(network: Network) -> _Memory:
         weights, _ = ravel_pytree(network)
@@ -197,7 +197,8 @@ def limited_memory_bfgs(spec: Spec, x: Array, y: Array, n: Array) -> Iteration:
     def step(network: Network, memory: _Memory) -> tuple[Network, _Memory, Array]:
         weights, restore = ravel_pytree(network)
         objective = _mean_loss(spec, restore, x, y, n)
-        value, slope = optax.value_and_grad_from_state(objective)(weights, state=memory.optax)
+        evaluate: Any = optax.value_and_grad_from_state(objective)
+        value, slope = evaluate(weights, state=memory.optax)
         change, state = solver.update(slope, memory.optax, weights, value=value, grad=slope, value_fn=objective)
         idle = jnp.where(value < memory.lowest, 0, memory.idle + 1)
         finished = (idle >= _IDLE) | ~jnp.isfinite(value) | ~jnp.any(slope != 0)
