@@ -164,3 +164,13 @@ def fake_run(
             "alignment_convention": "scores as measured on probe inputs",
         },
     )
+
+
+def with_trajectory(ds: xr.Dataset, steps: Sequence[int] = (1, 10, 100)) -> xr.Dataset:
+    """The run with alignment and errors during training: a share of those after it that grows evenly to the whole."""
+    cells = ("snr", "n_train", *json.loads(ds.attrs["axes"]))
+    share = xr.DataArray((np.arange(len(steps)) + 1) / len(steps), coords={"step": list(steps)}, dims="step")
+    names = {"alignment": "trajectory"} | {
+        n: f"{n}_at" for n in ("train_loss", "train_error", "test_loss", "test_error")
+    }
+    return ds.assign({after: (ds[name] * share).transpose(*cells, "step", ...) for name, after in names.items()})

@@ -231,6 +231,15 @@ def test_nothing_finished():
     assert len(summary_table(ds).rows) == 4
 
 
+def test_members_that_stopped_are_counted():
+    ds = fake_run(undone=[(0, 0)])
+    stopped = np.full(ds["diverged_at"].shape, -1)
+    assert len(run_sentences(ds.assign(stopped_at=(ds["diverged_at"].dims, stopped)))) == 1
+    stopped[1, 2, :3] = 64
+    (found, _) = run_sentences(ds.assign(stopped_at=(ds["diverged_at"].dims, stopped)))
+    assert found == "3 of 312 trainings stopped before the last step."
+
+
 def test_run_sentences_are_silent_about_what_did_not_happen():
     assert len(run_sentences(fake_run())) == 1
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -298,15 +299,43 @@ class Pairs(Table):
 
 
 class Measures(Table):
-    """The ``[measure]`` table: names, or tables of a name and options, of registered measures."""
+    """The ``[measure]`` table: names, or tables of a name and options, of registered measures; steps of training."""
 
     measures: Annotated[
         tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)
     ] = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
+    steps: int | tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.steps, int) and self.steps < 2:
+            raise ConsilienceError(
+                f"measure.steps = {self.steps}: give a number of steps, 2 or more, or a list of them"
+            )
+        if isinstance(self.steps, tuple):
+            if not self.steps or min(self.steps) < 1:
+                raise ConsilienceError(
+                    f"measure.steps = {list(self.steps)}: give the steps to measure after, each 1 or more"
+                )
+            object.__setattr__(self, "steps", tuple(sorted(set(self.steps))))
+        return self
+
+    def checkpoints(self, steps: int) -> tuple[int, ...]:
+        """Return the steps of a training of that many after which networks are measured; none without `steps`.
+
+        >>> Measures(steps=5).checkpoints(1000), Measures(steps=[10, 1]).checkpoints(1000), Measures().checkpoints(9)
+        ((1, 6, 32, 178, 1000), (1, 10), ())
+        """
+        if isinstance(self.steps, int):
+            return tuple(np.unique(np.geomspace(1, steps, self.steps).round().astype(int)).tolist())
+        return self.steps or ()
 
     def raw(self) -> Raw:
         """Return the table as written in TOML; options at their defaults are left out."""
-        return {"measures": [_measure_raw(measure) for measure in self.measures]}
+        measures: Raw = {"measures": [_measure_raw(measure) for measure in self.measures]}
+        if self.steps is None:
+            return measures
+        return measures | {"steps": list(self.steps) if isinstance(self.steps, tuple) else self.steps}
 
 
 _DEFAULT_MEASURES = ("cka", "procrustes", "mutual_knn", "information_imbalance")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from consilience import train
 from consilience._variants import axis_labels, key_of, thawed
@@ -20,7 +21,7 @@ from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
 from consilience.registry import Kind
-from consilience.store import ACROSS, REGIME
+from consilience.store import ACROSS, REGIME, STOPPING, TRAJECTORY
 from consilience.study import Cell, Study
 
 __all__ = ["PARTS", "Plan"]
@@ -111,7 +112,15 @@ class Plan:
         """Return what the engine is asked to train for the cell."""
         point = self.point(cell)
         level = _level(point, cell.coordinates["snr"])
-        return train.Cell(cell.coordinates["n_train"], level, point.network, point.train)
+        checkpoints = point.measure.checkpoints(point.train.steps)
+        return train.Cell(cell.coordinates["n_train"], level, point.network, point.train, checkpoints)
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Every step on the way after which some cell is measured, in order."""
+        points = self._points.values()
+        every = {step for point in points for step in point.measure.checkpoints(point.train.steps)}
+        return np.array(sorted(every), np.int64)
 
     @property
     def task(self) -> str:
@@ -157,6 +166,8 @@ class Plan:
             "part": np.arange(PARTS),
             **self.across.coordinates(self.layers, grid.members),
         }
+        if len(self.steps):
+            coordinates["step"] = self.steps
         variables = {
             "predicted": ((*cell_dims, "layer", "measure"), predicted),
             "predicted_error": (cell_dims, predicted_error),
@@ -164,15 +175,23 @@ class Plan:
         }
         return xr.Dataset(variables, coordinates, self._attributes(overlays))
 
-    def _optional(self) -> list[str]:
-        """Names of the variables that not every run has."""
-        linear = REGIME if self._any_linear else ()
-        return ["alignment_by_part", "failure", *linear, *(ACROSS if self.across.groups else ())]
-
     @property
     def _any_linear(self) -> bool:
         networks = [point.network for point in self._points.values()]
         return any(isinstance(network, train.Linear) and network.described for network in networks)
+
+    @property
+    def optional(self) -> list[str]:
+        """Variables of this run that not every run has."""
+        stops = any(point.train.may_stop for point in self._points.values())
+        return [
+            "alignment_by_part",
+            "failure",
+            *(REGIME if self._any_linear else ()),
+            *(STOPPING if stops else ()),
+            *(TRAJECTORY if len(self.steps) else ()),
+            *(ACROSS if self.across.groups else ()),
+        ]
 
     def _overlay(self, point: Study) -> Overlay:
         return overlay(point, self._ensembles[_environment(point)].splits)
@@ -208,7 +227,7 @@ class Plan:
             "name": study.name,
             "study": study.toml(),
             "axes": json.dumps(list(study.grid.axes)),
-            "optional": json.dumps(self._optional()),
+            "optional": json.dumps(self.optional),
             "across": json.dumps(self.across.description()),
             "task": splits.task,
             "seed": study.seed,

@@ -193,7 +193,8 @@ def estimate(plan: Plan, cells: Sequence[Cell] | None = None, *, devices: int | 
     for (_, spec), together in programs.items():
         ensemble = plan.ensemble(together[0])
         trains = train.training_cost(ensemble, [plan.training(cell) for cell in together], devices=devices)
-        measures = _seconds_measuring(plan, ensemble, together[0]) * len(together)
+        looks = 1 + len(spec.checkpoints)
+        measures = looks * _seconds_measuring(plan, ensemble, together[0]) * len(together)
         beside = spec.options.solver == "gradient"
         seconds += trains.compiling + _together(trains.training, measures, devices, beside=beside)
         compiling, training, measuring = compiling + trains.compiling, training + trains.training, measuring + measures

@@ -26,10 +26,11 @@ are the grid's further keys, listed in ``attrs["axes"]`` (JSON).
                                              For asymmetric measures the mean of both directions.
 ``predicted`` (cell, layer, measure)         theory, NaN where it does not speak
 ``predicted_error`` (cell)                   theory for ``test_error``
-``train_loss, train_error`` (cell, member)   on the noisy training set; error is the misclassified
-                                             fraction, or squared error / variance of the targets
+``train_loss, train_error`` (cell, member)   on the noisy training set, less what was held out of it; error is the
+                                             misclassified fraction, or squared error / variance of the targets
 ``test_loss, test_error`` (cell, member)     the same against clean targets
-``converged`` (cell, member)                 the training set is fitted: no error, or error ≤ 1e-3
+``converged`` (cell, member)                 the weights that are measured fit the noisy training set, less what was
+                                             held out: ``train_error`` 0, or ≤ 1e-3 in regression
 ``diverged_at`` (cell, member)               step at which the loss stopped being finite, else -1
 ``n_parameters`` (cell), ``done`` (cell)     trainable numbers; whether the cell is finished
 ``note`` (cell)                              why scores are missing, one reason a line: members that diverged,
@@ -62,6 +63,16 @@ layer_b, network_b)                                asymmetric; ``note_across`` a
 ``hidden_from_map`` (cell, member)                 CKA of W₁ᵀW₁ with the root of WᵀW, W = W₂W₁: 1 for small
                                                    initialization
 ``hidden_kept`` (cell, member)                     CKA of W₁ᵀW₁ after and before training; NaN in closed form
+``stopped_at`` (cell, member)                      runs in which members may stop before the last step: the step at
+                                                   which they did, else -1
+``kept_at`` (cell, member)                         step of the weights that are measured: earlier than ``stopped_at``
+                                                   where rows are held out
+``trajectory`` (cell, step, layer, measure, pair)  runs with ``measure.steps``: ``alignment`` after ``step`` updates;
+                                                   NaN at steps a cell is not measured at. A member that has
+                                                   stopped counts with the weights it keeps; after its last step a
+                                                   cell has its ``alignment``
+``train_loss_at, train_error_at,                   the same for losses and errors
+test_loss_at, test_error_at`` (cell, step, member)
 ================================================== ====================================================================
 """
 
@@ -83,7 +94,7 @@ from consilience.across import Group
 from consilience.errors import ConsilienceError
 from consilience.study import Cell, Study
 
-__all__ = ["ACROSS", "REGIME", "RunStore", "open_run", "write_atomically"]
+__all__ = ["ACROSS", "REGIME", "STOPPING", "TRAJECTORY", "RunStore", "open_run", "write_atomically"]
 
 _STUDY, _RESULTS, _PROVENANCE, _LOCK = "study.toml", "results.zarr", "provenance.json", ".lock"
 # Dimensions after those of the cell, type and fill value of what is written cell by cell.
@@ -106,9 +117,20 @@ _OPTIONAL: _Variables = {
     "imbalance": (("member",), np.float64, np.nan),
     "hidden_from_map": (("member",), np.float64, np.nan),
     "hidden_kept": (("member",), np.float64, np.nan),
+    "stopped_at": (("member",), np.int32, -1),
+    "kept_at": (("member",), np.int32, -1),
+    "trajectory": (("step", "layer", "measure", "pair"), np.float64, np.nan),
+    "train_loss_at": (("step", "member"), np.float64, np.nan),
+    "train_error_at": (("step", "member"), np.float64, np.nan),
+    "test_loss_at": (("step", "member"), np.float64, np.nan),
+    "test_error_at": (("step", "member"), np.float64, np.nan),
 }
 REGIME = ("regime", "imbalance", "hidden_from_map", "hidden_kept")
 """Variables of runs that have linear networks."""
+STOPPING = ("stopped_at", "kept_at")
+"""Variables of runs in which members may stop before the last step."""
+TRAJECTORY = ("trajectory", "train_loss_at", "train_error_at", "test_loss_at", "test_error_at")
+"""Variables of runs that measure networks during training."""
 
 _SIDES = ("variant_a", "layer_a", "network_a", "variant_b", "layer_b", "network_b")
 _OF_GROUPS: _Variables = {

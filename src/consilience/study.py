@@ -148,6 +148,8 @@ class Study(Table):
     def _check_training(self) -> None:
         """Refuse options of training that contradict each other or the network."""
         if isinstance(self.network, Foreign):
+            if self.measure.steps is not None:
+                raise ConsilienceError("measure.steps: what a trainer does on the way is not seen here; remove it")
             return
         if self.train.batch != "full" and self.train.solver == "gradient" and self.train.batch > max(self.grid.n_train):
             raise ConsilienceError(
@@ -163,6 +165,17 @@ class Study(Table):
                 raise ConsilienceError(
                     "train.loss = 'cross-entropy': the exact solver minimises the squared error; set 'squared-error'"
                 )
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        """Refuse steps on the way where there is none, or beyond its end."""
+        asked = self.measure.steps
+        if asked is not None and self.train.solver == "exact":
+            raise ConsilienceError("measure.steps: train.solver = 'exact' takes no steps; remove it, or use 'gradient'")
+        if isinstance(asked, tuple) and max(asked) > self.train.steps:
+            raise ConsilienceError(
+                f"measure.steps = {list(asked)}: {max(asked)} lies beyond train.steps = {self.train.steps}"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as tables: what a study holds is read-only, which pickle cannot restore."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from consilience import theory, train
 from consilience.compare import pairwise
 from consilience.errors import ConsilienceError
+from consilience.over_steps import trajectory_values
 from consilience.plan import PARTS, Plan
 from consilience.registry import DegenerateWarning, Family, Measure
 from consilience.train.spec import Weights
@@ -56,8 +57,34 @@ def cell_values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None
     for layer in layers:
         notes += layer.notes
     regimes, remarks = _regimes(trained.weights, alive)
-    values["note"] = "\n".join([*notes, *remarks])
-    return values | regimes
+    on_the_way, reasons = _on_the_way(plan, trained, values["alignment"], targets, steps)
+    values["note"] = "\n".join([*notes, *remarks, *reasons])
+    return values | regimes | _stopping(trained, steps) | on_the_way
+
+
+def _stopping(trained: train.Trained, steps: int) -> dict[str, Any]:
+    """Where members stopped and the step of the weights they keep; their last step where none may stop."""
+    if trained.stopped_at is None:
+        whole = np.ones(len(trained.train_loss), np.int32)
+        return {"stopped_at": -whole, "kept_at": steps * whole}
+    return {"stopped_at": trained.stopped_at, "kept_at": trained.kept_at}
+
+
+def _on_the_way(
+    plan: Plan, trained: train.Trained, alignment: Floats, targets: NDArray[Any] | None, steps: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Variables with a dimension ``step``, and why scores of them are missing."""
+    reasons: list[str] = []
+
+    def score(step: int, layer: str, activations: NDArray[Any], alive: NDArray[np.bool_]) -> Floats:
+        found = layer_scores(plan, layer, activations, alive, targets, parts=False)
+        reasons.extend(f"step {step}: {note}" for note in found.notes)
+        return found.pairs
+
+    if not len(plan.steps):
+        return {}, []
+    found = trajectory_values(trained, alignment, steps=plan.steps, layers=plan.layers, last=steps, score=score)
+    return found, reasons
 
 
 def _failures(trained: train.Trained) -> NDArray[Any]:
@@ -91,8 +118,10 @@ def layer_scores(
     activations: NDArray[Any] | None,
     alive: NDArray[np.bool_],
     targets: NDArray[Any] | None,
+    *,
+    parts: bool = True,
 ) -> LayerScores:
-    """Measure one layer of all members, activations (member, probe input, unit).
+    """Measure one layer of all members, activations (member, probe input, unit); `parts` too unless told otherwise.
 
     NaN for members that diverged, layers the network lacks, measures of outputs at hidden layers, and
     representations a measure is not defined for or refuses; only the last two need a reason here.
@@ -122,7 +151,8 @@ def layer_scores(
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         found.pairs[row, both] = scores
-        found.parts[row] = scores_by_part(reps, measure, scores, targets=truth)
+        if parts:
+            found.parts[row] = scores_by_part(reps, measure, scores, targets=truth)
     return found
 
 

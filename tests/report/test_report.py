@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.fake_run import SNR, STUDY, fake_run
+from tests.fake_run import SNR, STUDY, fake_run, with_trajectory
 
 from consilience.claims import evaluate
 from consilience.errors import ConsilienceError, MissingDependencyError
@@ -201,6 +201,44 @@ def test_specs_compile_to_vega(error_floor):
     for spec in specs(error_floor=error_floor).values():
         vega = vl_convert.vegalite_to_vega(spec)
         assert {"focus", "score", "distance"} <= {signal["name"] for signal in vega["signals"]}
+
+
+def test_alignment_during_training_is_drawn_where_it_was_measured(tmp_path):
+    ds = with_trajectory(fake_run(undone=[(1, 2)]))
+    parsed = Page(write_report(ds, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "During training" in parsed.text
+    spec = json.loads(parsed.scripts["chart-specs"])["trajectory"]
+    lowest = ds["alignment"].sel(layer="hidden2", measure="cka").mean("pair").min("snr").idxmin("n_train")
+    (size,) = [param for param in spec["params"] if param["name"] == "size"]
+    assert size["value"] == int(lowest)
+    assert size["bind"]["options"] == ds["n_train"].values.tolist()
+    data = chart_data(ds)
+    rows = data["selections"][data["first"]]["trajectory"]
+    row = [
+        rows["snr_text"][i] == "4" and rows["n_train"][i] == 30 and rows["step"][i] == 10
+        for i in range(len(rows["step"]))
+    ]
+    where = {"snr": 4.0, "n_train": 30, "step": 10}
+    score = ds["trajectory"].sel({**where, "layer": "hidden2", "measure": "cka"}).mean()
+    assert rows["mean"][row.index(True)] == pytest.approx(float(score), rel=1e-4)
+    assert rows["test_error"][row.index(True)] == pytest.approx(float(ds["test_error_at"].sel(where).mean()), rel=1e-4)
+    assert len(rows["step"]) == 3 * (ds.sizes["snr"] * ds.sizes["n_train"] - 1)
+    plain = Page(write_report(fake_run(), tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "During training" not in plain.text
+    assert "trajectory" not in json.loads(plain.scripts["chart-specs"])
+
+
+def test_the_chart_of_training_draws_the_rows_of_its_size():
+    import vl_convert
+
+    ds = with_trajectory(fake_run())
+    spec, data = specs(trajectory_at=800)["trajectory"], chart_data(ds)
+    columns = data["selections"][data["first"]]["trajectory"]
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    svg = vl_convert.vegalite_to_svg(spec | {"datasets": {"trajectory": rows}})
+    shown = [row for row in rows if row["n_train"] == 800]
+    assert len(shown) == ds.sizes["snr"] * ds.sizes["step"]
+    assert svg.count('aria-roledescription="circle"') == len(shown)
 
 
 def lines_of(spec):

@@ -65,7 +65,13 @@ ADAM = TrainOptions(learning_rate=0.01, steps=STEPS, batch=8)
 # name: task, noise process, what members share, network, options
 CASES = {
     "sgd": ("regression", "label-gaussian", {"inputs", "init", "batches"}, Linear((4,), init_scale=0.3), SGD),
-    "heavy": ("regression", "label-gaussian", set(), MLP((6, 4), activation="tanh"), HEAVY),
+    "heavy": (
+        "regression",
+        "label-gaussian",
+        set(),
+        MLP((6, 4), activation="tanh"),
+        replace(HEAVY, nesterov=True, warmup=9),
+    ),
     "adam": (
         "classification",
         "label-flip",

@@ -135,7 +135,10 @@ class Reference:
             self.losses.append(self.loss(self.forward(network, x[ids])[1][-1], y[ids]))
             rate = options.learning_rate
             if options.schedule == "cosine":
-                rate *= 0.5 * (1 + np.cos(np.pi * step / options.steps))
+                past = max(step - options.warmup, 0) / (options.steps - options.warmup)
+                rate *= 0.5 * (1 + np.cos(np.pi * past))
+            if step < options.warmup:
+                rate *= (step + 1) / options.warmup
             gradient = self.gradient(network, x[ids], y[ids])
             network = [
                 Layer(*(update((depth, i), w, g, rate) for i, (w, g) in enumerate(zip(layer, slope, strict=True))))
@@ -145,7 +148,7 @@ class Reference:
 
 
 class Momentum:
-    """v ← momentum v + g + decay w;  w ← w − rate v."""
+    """g ← g + decay w;  v ← momentum v + g;  w ← w − rate v, or w − rate (momentum v + g) where Nesterov's."""
 
     def __init__(self, options):
         self.options, self.velocity = options, {}
@@ -155,7 +158,8 @@ class Momentum:
             return None
         g = g + self.options.weight_decay * w
         self.velocity[name] = self.options.momentum * self.velocity.get(name, 0) + g
-        return w - rate * self.velocity[name]
+        step = self.velocity[name]
+        return w - rate * (self.options.momentum * step + g if self.options.nesterov else step)
 
 
 class Adam:

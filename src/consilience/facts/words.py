@@ -86,16 +86,20 @@ def unfinished_sentence(ds: xr.Dataset) -> str | None:
 
 
 def run_sentences(ds: xr.Dataset) -> list[str]:
-    """What holds for the run as a whole: members that diverged, and what ± means."""
+    """What holds for the run as a whole: members that diverged or stopped, and what ± means."""
     members, done = ds.sizes["member"], ds["done"].values
     diverged = ds["diverged_at"].values >= 0
     failed = (ds["failure"].values != "") & ~diverged if "failure" in ds else np.zeros_like(diverged)
+    trainings = counted(int(done.sum()) * members, "training")
     spoken = [
-        f"{lost.sum()} of {counted(int(done.sum()) * members, 'training')} {what}, in {lost.any(axis=-1).sum()} of "
-        f"{counted(done.size, 'cell')}; {'it is' if lost.sum() == 1 else 'they are'} left out of every mean."
+        f"{lost.sum()} of {trainings} {what}, in {lost.any(axis=-1).sum()} of {counted(done.size, 'cell')}; "
+        f"{'it is' if lost.sum() == 1 else 'they are'} left out of every mean."
         for lost, what in ((diverged, "diverged"), (failed, "failed"))
         if lost.any()
     ]
+    stopped = int((ds["stopped_at"].values >= 0).sum()) if "stopped_at" in ds else 0
+    if stopped:
+        spoken.append(f"{stopped} of {trainings} stopped before the last step.")
     if members < 3:
         spoken.append(
             f"With {counted(members, 'member')} there is no standard error: nothing here says how far another "

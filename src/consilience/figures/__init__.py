@@ -12,6 +12,7 @@ from consilience.figures.generalization import generalization_data, plot_general
 from consilience.figures.heat_map import heat_map_data, plot_heat_map
 from consilience.figures.prediction import plot_prediction, prediction_data
 from consilience.figures.theory import plot_theory, theory_data
+from consilience.figures.trajectory import plot_trajectory, trajectory_data
 
 __all__ = [
     "across_data",
@@ -28,7 +29,9 @@ __all__ = [
     "plot_heat_map",
     "plot_prediction",
     "plot_theory",
+    "plot_trajectory",
     "prediction_data",
     "theory_data",
     "threshold_data",
+    "trajectory_data",
 ]

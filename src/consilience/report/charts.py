@@ -37,6 +37,7 @@ def chart_specs(
     theory: bool,
     error_theory: bool,
     error_floor: float | None,
+    trajectory_at: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by name of the chart.
 
@@ -54,12 +55,14 @@ def chart_specs(
         Whether theory speaks about test errors.
     error_floor
         None for linear axes of errors; else their axes are logarithmic and smaller errors are drawn at it.
+    trajectory_at
+        The n_train whose alignment during training is shown first; None for runs without trajectories.
 
     Returns
     -------
     dict
-        ``alignment``, ``heat``, ``errors``, ``generalization``, and ``theory`` when asked. Each reads one or
-        two named data sets: ``alignment``, ``thresholds``, ``errors``, ``generalization``, ``theory``; and the
+        ``alignment``, ``heat``, ``errors``, ``generalization``, and ``theory`` and ``trajectory`` when asked. Each
+        reads one or two named data sets: those, and ``thresholds``; and the
         parameters ``focus`` (SNR as text, or null), ``score`` (the axis title of the measure) and ``distance``
         (whether larger is less aligned).
     """
@@ -73,6 +76,8 @@ def chart_specs(
     }
     if theory:
         charts["theory"] = draw.theory()
+    if trajectory_at is not None:
+        charts["trajectory"] = draw.trajectory(trajectory_at)
     return {name: json.loads(chart.to_json()) for name, chart in charts.items()}
 
 
@@ -190,6 +195,28 @@ class _Charts:
         )
         points = self._points(base, x, y, [*_SCORE, ("predicted", "predicted", ".3f")])
         return self._finish(alt.layer(diagonal, self._interval(base, x), points), "measured", height=320)
+
+    def trajectory(self, first: int) -> Any:
+        alt = self.alt
+        size = alt.param(
+            name="size", value=first, bind=alt.binding_select(options=self.n_train, name="training samples, n_train ")
+        )
+        base = self._base("trajectory").transform_filter("datum.n_train == size")
+        x = alt.X(
+            "step:Q",
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(title="training step", labelExpr=_SIZE_LABEL, grid=False),
+        )
+        y = self._y("mean")
+        band = base.mark_area().encode(x, self._y("low"), alt.Y2("high:Q"), self.colour, opacity=self._fade(0.16, 0.03))
+        line = base.mark_line(strokeWidth=2).encode(x, y, self.colour, opacity=self._fade())
+        number = self._error_format()
+        shown = [
+            ("step", "step", "d"), *_SCORE, ("training error", "train_error", number),
+            ("test error", "test_error", number), *_COUNTS,
+        ]  # fmt: skip
+        layers = alt.layer(band, line, self._points(base, x, y, shown)).add_params(size)
+        return self._finish(layers, "score")
 
     def _interval(self, base: Any, x: Any) -> Any:
         """A bar from the lower to the upper end of the interval of the mean."""

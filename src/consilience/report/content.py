@@ -38,6 +38,7 @@ from consilience.figures import (
     generalization_data,
     theory_data,
     threshold_data,
+    trajectory_data,
 )
 from consilience.figures._style import score_label
 
@@ -88,6 +89,7 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
                 "alignment": _columns(alignment_curve_data(ds, item), _ALIGNMENT),
                 "generalization": _columns(generalization_data(ds, item), _GENERALIZATION),
                 "theory": _columns(theory_data(ds, item), _ALIGNMENT),
+                "trajectory": _columns(trajectory_data(ds, item), _TRAJECTORY),
             }
             for item in shown
         ],
@@ -104,6 +106,9 @@ _ALIGNMENT = (
     "snr_text", "n_train", "mean", "se", "low", "high", "pairs_low", "pairs_high", "predicted", "n_members", "n_pairs",
 )  # fmt: skip
 _GENERALIZATION = ("snr_text", "n_train", "mean", "se", "test_error", "test_error_se")
+_TRAJECTORY = (
+    "snr_text", "n_train", "step", "mean", "se", "low", "high", "n_members", "n_pairs", "train_error", "test_error",
+)  # fmt: skip
 _ERRORS = (
     "snr_text", "n_train", "test", "test_se", "test_low", "test_high", "train", "train_se", "predicted", "fitted",
     "n_members",

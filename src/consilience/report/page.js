@@ -20,7 +20,7 @@
     const place = run.places[selection.place];
     return {
       alignment: selection.alignment, generalization: selection.generalization, theory: selection.theory,
-      errors: place.errors, thresholds: place.thresholds,
+      trajectory: selection.trajectory, errors: place.errors, thresholds: place.thresholds,
     };
   };
 
@@ -119,7 +119,7 @@
     const spec = {
       ...specs[name],
       datasets: Object.fromEntries([...namesOf(specs[name])].map((table) => [table, rows(all[table])])),
-      params: specs[name].params.map((param) => ({ ...param, value: settings()[param.name] })),
+      params: specs[name].params.map((param) => ({ ...param, value: settings()[param.name] ?? param.value })),
     };
     const { view } = await window.vegaEmbed(`#${name}`, spec, {
       renderer: "svg", actions: false, logLevel: ERRORS,

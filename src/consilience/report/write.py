@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilience.errors import ConsilienceError, require
+from consilience.facts import first_selection
 from consilience.figures._style import sequential_colours
 from consilience.figures.errors import ERROR_FLOOR, error_label, log_errors
+from consilience.figures.trajectory import has_trajectories, trajectory_size
 from consilience.report.charts import chart_specs
 from consilience.report.content import chart_data, page_words, snr_texts
 
@@ -71,6 +73,7 @@ def render_report(ds: xr.Dataset) -> str:
         theory=theory,
         error_theory=error_theory,
         error_floor=ERROR_FLOOR if log_errors(ds) else None,
+        trajectory_at=trajectory_size(ds, first_selection(ds)) if has_trajectories(ds) else None,
     )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("page.html"))
@@ -80,6 +83,7 @@ def render_report(ds: xr.Dataset) -> str:
         choices=["layer", "measure", *data["axes"]],
         snr=snr_texts(ds),
         theory=theory,
+        trajectories=has_trajectories(ds),
         error_theory=error_theory,
         error_floor=f"{ERROR_FLOOR:g}" if log_errors(ds) else "",
         first=data["selections"][data["first"]],

@@ -18,7 +18,7 @@ from consilience.train.networks import (
     layer_widths,
 )
 from consilience.train.options import TrainOptions
-from consilience.train.spec import Trained
+from consilience.train.spec import Trained, Trajectory
 from consilience.train.tangent import tangent_kernel
 from consilience.train.trainer import Foreign, TrainingSet, layers_of_trainer
 
@@ -39,6 +39,7 @@ __all__ = [
     "TrainOptions",
     "Trained",
     "TrainingSet",
+    "Trajectory",
     "Transformer",
     "bytes_per_network",
     "compile_program",

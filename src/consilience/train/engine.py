@@ -20,6 +20,7 @@ from consilience.train.networks import Linear, NetworkOptions, Sizes, count_para
 from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
+from consilience.train.second_order import PARAMETER_LIMIT, residual_sizes
 from consilience.train.spec import Arrays, Resample, Rows, Spec, Trained
 from consilience.train.trainer import Foreign, call_trainer
 
@@ -39,6 +40,7 @@ class Cell(NamedTuple):
     level: float  # of the noise process: its sd or flip probability
     network: NetworkOptions
     options: TrainOptions
+    checkpoints: tuple[int, ...] = ()  # steps after which the networks are measured too; later ones are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,22 +98,30 @@ class Ensemble:
         Raises
         ------
         ConsilienceError
-            When the cell asks for the exact solver where there is no closed form.
+            When the cell asks for the exact solver where there is no closed form, for a second-order optimizer
+            where it does not apply, or to hold out a share of a training set that is too small.
         """
         if not 1 <= cell.n_train <= self.n_max:
             raise ConsilienceError(f"n_train = {cell.n_train}: must lie between 1 and n_max = {self.n_max}")
         spec = Spec(
             network=replace(cell.network, init_scale=1.0),
-            options=replace(cell.options, learning_rate=1.0, weight_decay=float(cell.options.weight_decay > 0)),
+            options=_shape(cell.options),
             process=self.process,
             shared=self.shared,
             members=self.members,
             classification=self.splits.task == "classification",
             sizes=self.sizes(cell.options.optimizer),
             resample=self.resample,
+            checkpoints=tuple(step for step in cell.checkpoints if step <= cell.options.steps),
         )
+        if cell.options.held_out(cell.n_train) >= cell.n_train:
+            raise ConsilienceError(
+                f"train.validation = {cell.options.validation}: leaves nothing to train on of n_train = {cell.n_train}"
+            )
         if spec.options.solver == "exact":
             _check_exact(spec)
+        elif spec.options.optimizer == "levenberg-marquardt":
+            _check_levenberg_marquardt(spec)
         return spec
 
     def rows(self, cells: Sequence[Cell]) -> Rows:
@@ -125,6 +135,8 @@ class Ensemble:
                 learning_rate=cell.options.learning_rate,
                 weight_decay=cell.options.weight_decay,
                 init_scale=cell.network.init_scale,
+                stop_loss=cell.options.stop_loss,
+                n_held=cell.options.held_out(cell.n_train),
             )
             for cell in cells
             for member in range(self.members)
@@ -166,6 +178,33 @@ def _solve(
             yield from ((index, _lacking_memory(ensemble.members)) for index in together)
         else:
             yield from zip(together, _by_cell(solved, ensemble.members), strict=True)
+
+
+def _shape(options: TrainOptions) -> TrainOptions:
+    """What of the options shapes the program: those that are data of it only in whether there are any."""
+    return replace(
+        options,
+        optimizer="adam" if options.optimizer == "adamw" else options.optimizer,  # one update, two names
+        learning_rate=1.0,
+        weight_decay=float(options.weight_decay > 0),
+        stop_loss=float(options.stop_loss > 0),
+        validation=0.5 if options.validation else 0.0,
+        patience=options.patience if options.validation else 1,
+    )
+
+
+def _check_levenberg_marquardt(spec: Spec) -> None:
+    if spec.cross_entropy:
+        raise ConsilienceError(
+            "train.optimizer = 'levenberg-marquardt': minimises squared errors; set train.loss = 'squared-error', or "
+            "use 'lbfgs'"
+        )
+    parameters = count_parameters(spec.network, spec.sizes)
+    if parameters > PARAMETER_LIMIT:
+        raise ConsilienceError(
+            f"train.optimizer = 'levenberg-marquardt': the network has {parameters:,} parameters, and an iteration "
+            f"takes their cube; up to {PARAMETER_LIMIT:,} are allowed: use a smaller network, or 'lbfgs'"
+        )
 
 
 def _check_exact(spec: Spec) -> None:
@@ -315,14 +354,30 @@ def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:
 def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     """Return what one network in training holds beside the shared data.
 
-    Weights, gradient, two optimizer moments, of linear networks the initial weights too; its noisy training set;
-    activations of a batch and of the probe set, for which the number of inputs and what the network counts stand.
+    Weights, gradient, two optimizer moments, of linear networks the initial weights too, the best weights so far
+    where rows are held out; the matrices of a second-order optimizer; its noisy training set; activations of a batch
+    and, once for each checkpoint and for the end, of the probe set, for which the number of inputs and what the network
+    counts stand.
     """
-    copies = 4 + (isinstance(spec.network, Linear) and spec.network.described)
-    parameters = 0 if isinstance(spec.network, Foreign) else copies * count_parameters(spec.network, spec.sizes)
+    copies = 4 + (isinstance(spec.network, Linear) and spec.network.described) + bool(spec.options.validation)
+    n_parameters = 0 if isinstance(spec.network, Foreign) else count_parameters(spec.network, spec.sizes)
+    parameters = copies * n_parameters + _curvature(ensemble, spec, n_parameters)
     own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
     noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
     width = spec.network.floats_per_row(spec.sizes)
     batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
-    activations = len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
+    looks = 1 + len(spec.checkpoints)
+    activations = looks * len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
     return 4 * (parameters + noisy + activations)
+
+
+def _curvature(ensemble: Ensemble, spec: Spec, n_parameters: int) -> int:
+    """Numbers a second-order optimizer holds: 2 × 10 past steps; or Jacobian, Gram matrix and its factor."""
+    if spec.options.optimizer == "lbfgs":
+        return 20 * n_parameters
+    if spec.options.optimizer != "levenberg-marquardt":
+        return 0
+    residuals = max(residual_sizes(n_parameters, spec.n_outputs, ensemble.n_max), default=0)
+    if residuals >= ensemble.n_max * spec.n_outputs:
+        return residuals * (n_parameters + 3 * residuals)
+    return 3 * n_parameters**2 + residuals * n_parameters

@@ -67,7 +67,9 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int, nois
 
 def _stack(networks: list[dict[str, Any]]) -> Trained:
     """Put the networks' results together, one leading axis for networks."""
-    fields = {name: np.array([one[name] for one in networks]) for name in networks[0] if name not in _ARRAYS}
+    fields: dict[str, Any] = {
+        name: np.array([one[name] for one in networks]) for name in networks[0] if name not in _ARRAYS
+    }
     layers = {name: np.stack([one["layers"][name] for one in networks]) for name in networks[0]["layers"]}
     first, second = (np.stack(matrices) for matrices in zip(*(one["weights"] for one in networks), strict=True))
     return Trained(layers=layers, weights=Weights(first, second, initial=None), **fields)

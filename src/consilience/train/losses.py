@@ -10,7 +10,12 @@ from consilience.train.networks import Network
 from consilience.train.realize import block, blocks_filled
 from consilience.train.spec import Spec
 
-__all__ = ["errors", "losses", "whole_set"]
+__all__ = ["errors", "losses", "residuals", "whole_set"]
+
+
+def residuals(spec: Spec, output: Array, y: Array) -> Array:
+    """Outputs less their targets (batch, outputs), whose mean square is the squared-error loss."""
+    return output - (jax.nn.one_hot(y, spec.n_outputs) - 1 / spec.n_outputs if spec.classification else y)
 
 
 def losses(spec: Spec, output: Array, y: Array) -> Array:

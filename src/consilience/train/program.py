@@ -19,10 +19,11 @@ from jax.sharding import Mesh, PartitionSpec
 from consilience.train.cache import kept_on_disk
 from consilience.train.devices import Device
 from consilience.train.losses import whole_set
-from consilience.train.networks import Linear
+from consilience.train.networks import Linear, Network
 from consilience.train.optimize import optimize
 from consilience.train.realize import BATCHES, INIT, pad, stream, training_set
-from consilience.train.spec import Arrays, Rows, Spec, Trained, Weights
+from consilience.train.spec import Arrays, Rows, Spec, Trained, Trajectory, Weights
+from consilience.train.stopping import n_fitted
 
 __all__ = ["Program"]
 
@@ -68,7 +69,7 @@ class Program:
         return self._compiled(typed, arrays)
 
 
-_ROW_TYPES = Rows(np.int32, np.uint32, *([np.float32] * 5))
+_ROW_TYPES = Rows(np.int32, np.uint32, *([np.float32] * 6), n_held=np.int32)
 
 
 def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
@@ -79,19 +80,37 @@ def _train_row(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> Trained:
     network = jax.tree.map(lambda weight: weight * row.init_scale, network)
     batches = stream(key, BATCHES, spec, "batches", row.member)
     start = network
-    network, diverged_at = optimize(spec, row, network, x, y, batches, data.limit)
-
-    train_loss, train_error = whole_set(spec, network, x, y, row.n_train, row.target_variance)
     test_x, test_y = pad(data.test_x), pad(data.test_y)
-    test_loss, test_error = whole_set(spec, network, test_x, test_y, data.test_x.shape[0], 1.0)
-    layers = network(data.probe_x)
+
+    def describe(network: Network) -> tuple[Any, ...]:
+        """Layers, then loss and error on the rows trained on and on the test set."""
+        trained_on = whole_set(spec, network, x, y, n_fitted(spec, row), row.target_variance)
+        on_test = whole_set(spec, network, test_x, test_y, data.test_x.shape[0], 1.0)
+        return (network(data.probe_x), *trained_on, *on_test)
+
+    outcome = optimize(spec, row, network, x, y, batches, data.limit, observe=describe)
+    described = describe(outcome.network)
+    layers, train_loss, train_error, test_loss, test_error = described
     # Only a finite network is a result: the loss may be finite at the last update and the update too large.
     finite = jnp.isfinite(train_loss) & jnp.isfinite(test_loss)
-    diverged_at = jnp.where((diverged_at < 0) & ~finite, spec.options.steps, diverged_at)
+    last = outcome.watch.kept_at if spec.options.may_stop else spec.options.steps
+    diverged_at = jnp.where((outcome.diverged_at < 0) & ~finite, last, outcome.diverged_at)
     weights = None
     if isinstance(spec.network, Linear) and spec.network.described:
-        weights = Weights(*_matrices(network), initial=_matrices(start))
-    return Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at, weights)
+        weights = Weights(*_matrices(outcome.network), initial=_matrices(start))
+    trained = Trained(layers, train_loss, train_error, test_loss, test_error, diverged_at, weights)
+    if spec.options.may_stop:
+        trained = trained._replace(stopped_at=outcome.watch.stopped_at, kept_at=outcome.watch.kept_at)
+    if spec.checkpoints:
+        trained = trained._replace(trajectory=_trajectory(spec, outcome.seen, described))
+    return trained
+
+
+def _trajectory(spec: Spec, seen: Any, described: Any) -> Trajectory:
+    """What was seen at the checkpoints; the last step, where it is one, is the result itself."""
+    if spec.checkpoints[-1] == spec.options.steps:
+        seen = jax.tree.map(lambda path, end: path.at[-1].set(end), seen, described)
+    return Trajectory(jnp.array(spec.checkpoints, jnp.int32), *seen)
 
 
 def _matrices(network: Any) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from consilience.data import NoiseProcess, Splits
 from consilience.train.networks import NetworkOptions, Sizes
 from consilience.train.options import TrainOptions
 
-__all__ = ["Arrays", "Resample", "Rows", "Spec", "Trained", "Weights"]
+__all__ = ["Arrays", "Resample", "Rows", "Spec", "Trained", "Trajectory", "Weights"]
 
 Resample = Literal["disjoint", "bootstrap"]
 
@@ -30,6 +30,7 @@ class Spec:
     classification: bool
     sizes: Sizes
     resample: Resample = "disjoint"  # where inputs are not shared
+    checkpoints: tuple[int, ...] = ()  # steps after which the network is measured too, in order
 
     @property
     def n_inputs(self) -> int:
@@ -62,6 +63,8 @@ class Rows(NamedTuple):
     learning_rate: Any
     weight_decay: Any
     init_scale: Any
+    stop_loss: Any
+    n_held: Any  # rows of the training set that are held out
 
 
 class Arrays(NamedTuple):
@@ -96,14 +99,28 @@ class Weights(NamedTuple):
     initial: tuple[Any, Any] | None  # the same two before training; None where nothing was trained
 
 
+class Trajectory(NamedTuple):
+    """Networks on their way: what `Trained` has of the end, after each checkpoint."""
+
+    steps: Any  # int32 (rows, checkpoints)
+    layers: dict[str, Any]  # name -> (rows, checkpoints, n_probe, width)
+    train_loss: Any  # (rows, checkpoints)
+    train_error: Any
+    test_loss: Any
+    test_error: Any
+
+
 class Trained(NamedTuple):
     """What training gives, one leading axis for networks."""
 
     layers: dict[str, Any]  # name -> (rows, n_probe, width); JAX sorts the names, `layer_widths` has their order
-    train_loss: Any  # (rows,), on the noisy training set
+    train_loss: Any  # (rows,), on the noisy training set less what was held out of it
     train_error: Any  # misclassified, or squared error / variance of the targets
     test_loss: Any  # against clean targets
     test_error: Any
     diverged_at: Any  # int32, -1 where the loss stayed finite
     weights: Weights | None = None  # of linear networks only
     failed: Any = None  # (rows,) text: why there is no network, "" where there is one; None where none failed
+    stopped_at: Any = None  # int32, step at which the member stopped, -1 where it did not; None where none may
+    kept_at: Any = None  # int32, step of the weights that are measured; None likewise
+    trajectory: Trajectory | None = None  # where the spec has checkpoints
