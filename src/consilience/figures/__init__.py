@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from consilience.figures.across import across_data, across_layers_data, plot_across, plot_across_layers
 from consilience.figures.alignment_curve import alignment_curve_data, plot_alignment_curve
+from consilience.figures.along_axis import along_axis_data, plot_along_axis
 from consilience.figures.errors import errors_data, plot_errors, threshold_data
 from consilience.figures.generalization import generalization_data, plot_generalization
 from consilience.figures.heat_map import heat_map_data, plot_heat_map
@@ -18,12 +19,14 @@ __all__ = [
     "across_data",
     "across_layers_data",
     "alignment_curve_data",
+    "along_axis_data",
     "errors_data",
     "generalization_data",
     "heat_map_data",
     "plot_across",
     "plot_across_layers",
     "plot_alignment_curve",
+    "plot_along_axis",
     "plot_errors",
     "plot_generalization",
     "plot_heat_map",
