@@ -31,6 +31,7 @@ DOCUMENTED = {
     "done": (CELL, np.bool_),
 }
 OPTIONAL = {
+    "failure": ((*CELL, "member"), np.dtypes.StringDType),
     "alignment_by_part": ((*CELL, "layer", "measure", "part"), np.float64),
     "regime": ((*CELL, "member"), np.dtypes.StringDType),
     "imbalance": ((*CELL, "member"), np.float64),
@@ -70,8 +71,10 @@ def block(template: xr.Dataset, seed: int) -> dict[str, np.ndarray]:
     shape = tuple(template.sizes[name] for name in ("layer", "measure", "pair"))
     losses = {name: rng.random(members) for name in ("train_loss", "train_error", "test_loss", "test_error")}
     flags = {"converged": rng.random(members) < 0.5, "diverged_at": rng.integers(-1, 9, members).astype(np.int32)}
-    optional = {name: rng.random(members) for name in OPTIONAL if name not in ("alignment_by_part", "regime")}
+    other = ("alignment_by_part", "failure", "regime")
+    optional = {name: rng.random(members) for name in OPTIONAL if name not in other}
     optional["alignment_by_part"] = rng.random((*shape[:2], template.sizes["part"]))
+    optional["failure"] = np.array(["", "diverged: its loss", ""], dtype=np.dtypes.StringDType())
     optional["regime"] = np.array(["lazy", "", "balanced"], dtype=np.dtypes.StringDType())
     return {"alignment": rng.random(shape), **losses, **flags, **optional, "note": f"reason {seed}\nanother"}
 

@@ -103,8 +103,8 @@ def test_nothing_is_fetched(page):
 def test_failures_and_unfinished_cells_are_listed(page):
     _, parsed = page
     flat = " ".join(parsed.text.split())
-    assert "4 trainings diverged" in flat  # one per combination of the axes
-    assert "0.25 200 0 adam 2 120" in flat
+    assert "4 trainings gave no network" in flat  # one per combination of the axes
+    assert "0.25 200 0 adam 2 120 diverged" in flat
     assert "SNR = 4, n_train = 20000, train.weight_decay = 0.001, train.solver = sgd" in flat
 
 
