@@ -8,7 +8,15 @@ from consilience.stats.members import Estimate, member_mean, pair_mean
 from consilience.stats.multiple import adjust
 from consilience.stats.nonmonotonic import Bracket, Dip, fall_then_rise, lowest_candidates, median_bracket
 from consilience.stats.permutation import PermutationTest, permutation_test
-from consilience.stats.replicates import Effect, Replicates, contrast, jackknife, member_replicates, pair_replicates
+from consilience.stats.replicates import (
+    Effect,
+    Replicates,
+    contrast,
+    jackknife,
+    member_replicates,
+    p_not_both,
+    pair_replicates,
+)
 from consilience.stats.sampling import CrossValidated, Enough, Stability, cross_validated, enough, stability
 from consilience.stats.trends import Trend, ordered_trend, ordered_weights, partial_rank_correlation
 
@@ -39,6 +47,7 @@ __all__ = [
     "member_replicates",
     "ordered_trend",
     "ordered_weights",
+    "p_not_both",
     "pair_mean",
     "pair_replicates",
     "partial_rank_correlation",
