@@ -8,7 +8,7 @@ is that for debiased CKA, and the mean score of n samples (over all repetitions)
     python benchmarks/calibration.py --rounds 1         # a tenth of the repetitions
     python benchmarks/calibration.py --only rsa --part coverage
     python benchmarks/calibration.py --raw FILE         # keeps what is done, and goes on from there
-    python benchmarks/calibration.py --out docs/data    # writes coverage.csv and level.csv there
+    python benchmarks/calibration.py --out docs         # writes data/coverage.csv, data/level.csv and tables of a page
 
 Every round adds repetitions to all settings, so that it may be stopped after any. Tables are printed as in
 docs/uncertainty.md.
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one process for each core instead
 
 import numpy as np
+from pages import put
 
 from consilience import DegenerateWarning
 from consilience.stats import interval, layer_max_test, permutation_test
@@ -248,7 +249,8 @@ def main() -> None:
         if rows:
             print(table(rows), end="\n\n")  # pyright: ignore
             if options.out:
-                write(options.out / f"{name}.csv", rows)
+                write(options.out / "data" / f"{name}.csv", rows)
+                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(rows))  # pyright: ignore
     print(f"{time.perf_counter() - start:.0f} s on {options.workers} processes")
 
 

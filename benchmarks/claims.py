@@ -1,6 +1,6 @@
 """How often verdicts are right, on simulated runs whose truth is known.
 
-    python benchmarks/claims.py [--runs 300] [--null 1000] [--raw FILE]
+    python benchmarks/claims.py [--runs 300] [--null 1000] [--raw FILE] [--page docs/claims.md]
 
 That many runs are drawn for every truth, kind of scatter and number of members, NULL where there is nothing to find;
 ten minutes on one core. The tables printed are those of docs/claims.md: supported / contradicted, in % of the runs,
@@ -23,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one process for each core 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from pages import put
 from tests.simulated_run import TRUTHS, simulated_curves, variants
 
 from consilience.claims import generalization, prediction, size, snr
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--null", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--raw", type=Path)
+    parser.add_argument("--page", type=Path)
     options, start = parser.parse_args(), time.perf_counter()
     wanted = parts(options.runs, options.null)
     done: dict[tuple[str, str, int, int, int], dict[str, dict[str, int]]] = {}
@@ -131,6 +133,9 @@ def main() -> None:
         for claim, count in done[part].items():
             found.setdefault(part[:3], {}).setdefault(claim, Counter()).update(count)
     print(table(found), enough(found), sep="\n\n")
+    if options.page:
+        put(options.page, "claims.py", table(found))
+        put(options.page, "claims.py, enough", enough(found))
     print(f"\n{options.runs} runs, {options.null} where nothing is to be found, {time.perf_counter() - start:.0f} s")
 
 
