@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consilience.stats.ceiling import Ceiling, noise_ceiling
 from consilience.stats.interval import Interval, interval
 from consilience.stats.layers import LayerTest, layer_max_test
 from consilience.stats.members import Estimate, member_mean, pair_mean
@@ -22,6 +23,7 @@ from consilience.stats.trends import Trend, ordered_trend, ordered_weights, part
 
 __all__ = [
     "Bracket",
+    "Ceiling",
     "CrossValidated",
     "Dip",
     "Effect",
@@ -45,6 +47,7 @@ __all__ = [
     "median_bracket",
     "member_mean",
     "member_replicates",
+    "noise_ceiling",
     "ordered_trend",
     "ordered_weights",
     "p_not_both",
