@@ -236,7 +236,7 @@ def p_not_both(first: Effect, second: Effect) -> Floats:
     Notes
     -----
     The level holds: where both are zero, the first two cases add c to it and take it off again; where one lies above
-    zero, a false rejection must come from the other. Simulated with 4, 8 and 16 members, correlation -.7, 0 and .7
+    zero, a false rejection must come from the other. Simulated with 4 and 16 members, correlation -.7, 0 and .7
     and the one effect 0 to 5 standard errors above zero, .05 is kept (tests/stats/test_replicates.py).
 
     Examples
