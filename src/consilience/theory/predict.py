@@ -114,13 +114,15 @@ def predict(
     standardised : bool
         Whether columns were divided by their standard deviation over these rows: probe inputs are then left out of
         it, as the held-out inputs of a study are; a sixth of them at a time where some column owes more than a
-        twentieth of its variance to one row, as many rows are then needed to know it. By default whether every column that varies has variance 1.
+        twentieth of its variance to one row, since statistics of fewer rows differ then. By default whether every
+        column that varies has variance 1.
     method
         "rows", or "gaussian" for the deterministic equivalents of Gaussian inputs alone: faster, and within
         .01 of "rows" for inputs that are.
     n_probe : int
-        Probe inputs, at most a fifth of the rows. Heavy-tailed inputs have rare ones that rule a correlation, and
-        more of them among more.
+        Probe inputs, at most a fifth of the rows, or, where columns are standardised and one row rules some of them,
+        what is not trained on, up to half. Heavy-tailed inputs have rare ones that rule a correlation, and more of
+        them among more.
     groups : int
         Groups of the delete-group jackknife behind the intervals, used where n_train is above .3 of the rows (the
         variance of draws serves below); 0 leaves intervals out and is up to `groups`/2 times faster.
