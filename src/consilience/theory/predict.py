@@ -142,11 +142,10 @@ def predict(
     -----
     Accuracy on real data is measured by `benchmarks/predict.py`, which trains ridge regressions at SNR .25, 1 and 4:
     with ridge 1e-3 the mean is within .016 on diabetes (n up to 200), .029 on Fashion-MNIST at 14×14 (n up to
-    8000; .008 with pixels on one scale) and .025 on digits up to n = 500 (.011 with pixels on one scale), where
+    8000; .008 with pixels on one scale) and .034 on digits up to n = 1000 (.011 with pixels on one scale), where
     formulas for Gaussian inputs are up to .02, .09 and .23 too high. At n = 1000 of a pool of 1438 digits,
-    standardised by column, it is .025 ± .020 too high at SNR .25: pixels that are on in few images of the pool and in
-    none trained on rule the correlation. Without ridge it is within .053 elsewhere, with standard errors of up to .08.
-    One split scatters by up to .2 there.
+    standardised by column, pixels that are on in few images of the pool and in none trained on rule the correlation,
+    and one split scatters by up to .2. Without ridge it is within .053 elsewhere, with standard errors of up to .08.
 
     `tails` is E[s²]/E[s]² of s, the noise variance of the output at one probe input, over the value
     1 + 2 tr T²/(tr T)² it has for Gaussian inputs: Mardia's kurtosis in the metric of the noise.
