@@ -47,6 +47,7 @@ MEASURES = (
 SAMPLES, FEATURES = (30, 100, 300), (5, 50, 500)
 ALIGNMENT = {"zero": 0.0, "middle": 0.4, "high": 0.85}
 PERMUTATIONS = 99
+_FEW = 15  # repetitions, with fewer than which a coverage is not shown
 TESTED = ((30, 5), (30, 50), (100, 5), (100, 500))  # every level is exact, so that few settings show it
 LAYERS = ("cka", "procrustes", "mutual_knn")
 
@@ -197,7 +198,13 @@ def coverage_table(found: list[Coverage]) -> str:
         cells: list[str] = []
         for name in ALIGNMENT:
             some = [known.get((measure, method, n, d, name)) for d in FEATURES]
-            cells.append(" / ".join("–" if one is None else f"{100 * one.covered:.0f}" for one in some))
+            known_well = [one is not None and one.repetitions >= _FEW for one in some]
+            cells.append(
+                " / ".join(
+                    f"{100 * one.covered:.0f}" if well and one else "–"
+                    for one, well in zip(some, known_well, strict=True)
+                )
+            )
         lines.append(f"| {measure} | {method} | {n} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
