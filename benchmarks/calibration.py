@@ -4,29 +4,33 @@ x = u Λ, y = (a u + √(1 − a²) v) Λ with u, v standard normal (n, d) and �
 fall as 1/i, as those of trained layers do; the true (infinite-sample) linear CKA is a². What an interval should cover
 is that for debiased CKA, and the mean score of n samples (over all repetitions) for measures whose scores depend on n.
 
-    python benchmarks/calibration.py                    # all, two processes, about 15 minutes
-    python benchmarks/calibration.py --quick            # few repetitions
+    python benchmarks/calibration.py                    # ten rounds, half an hour on two free cores
+    python benchmarks/calibration.py --rounds 1         # a tenth of the repetitions
     python benchmarks/calibration.py --only rsa --part coverage
-    python benchmarks/calibration.py --out docs/data    # writes coverage.csv and level.csv there
+    python benchmarks/calibration.py --raw FILE         # keeps what is done, and goes on from there
+    python benchmarks/calibration.py --out docs         # writes data/coverage.csv, data/level.csv and tables of a page
 
-Tables are printed as in docs/uncertainty.md.
+Every round adds repetitions to all settings, so that it may be stopped after any. Tables are printed as in
+docs/uncertainty.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one process for each core instead
 
 import numpy as np
+from pages import put
 
 from consilience import DegenerateWarning
 from consilience.stats import interval, layer_max_test, permutation_test
@@ -42,7 +46,8 @@ MEASURES = (
 )
 SAMPLES, FEATURES = (30, 100, 300), (5, 50, 500)
 ALIGNMENT = {"zero": 0.0, "middle": 0.4, "high": 0.85}
-PERMUTATIONS = 199
+PERMUTATIONS = 99
+_FEW = 15  # repetitions, with fewer than which a coverage is not shown
 TESTED = ((30, 5), (30, 50), (100, 5), (100, 500))  # every level is exact, so that few settings show it
 LAYERS = ("cka", "procrustes", "mutual_knn")
 
@@ -75,44 +80,45 @@ def pair(rng: np.random.Generator, n: int, d: int, squared: float) -> tuple[Any,
     return u * scale, (squared**0.5 * u + (1 - squared) ** 0.5 * v) * scale
 
 
-def coverage(measure: str, method: str, n: int, d: int, name: str, repetitions: int) -> Coverage | None:
-    """Share of intervals that hold the target; None where the measure has no score."""
+def covered(measure: str, method: str, n: int, d: int, name: str, repetitions: int, turn: int) -> list[list[float]]:
+    """Value, standard error and ends of intervals."""
     warnings.simplefilter("ignore", DegenerateWarning)
-    rng = np.random.default_rng([n, d, list(ALIGNMENT).index(name)])
+    rng = np.random.default_rng([n, d, list(ALIGNMENT).index(name), turn])
     drawn = (pair(rng, n, d, ALIGNMENT[name]) for _ in range(repetitions))
     found = [interval(measure, x, y, method=method, seed=i) for i, (x, y) in enumerate(drawn)]  # pyright: ignore
-    values = np.array([one.value for one in found])
-    if np.isnan(values).any():
-        return None
-    target = ALIGNMENT[name] if measure == "cka" else float(values.mean())
-    covered = np.mean([one.low <= target <= one.high for one in found])
-    se = np.sqrt(np.mean([one.se**2 for one in found]))
-    return Coverage(measure, method, n, d, name, target, float(values.std()), float(se), float(covered), repetitions)
+    return [[one.value, one.se, one.low, one.high] for one in found]
 
 
-def level(measure: str, n: int, d: int, repetitions: int) -> Level | None:
-    """Share of tests of unrelated representations with p at most .05."""
+def rejected(measure: str, n: int, d: int, repetitions: int, turn: int) -> list[float]:
+    """p of tests of unrelated representations."""
     warnings.simplefilter("ignore", DegenerateWarning)
-    rng = np.random.default_rng([n, d])
-    p = np.array(
-        [permutation_test(measure, *pair(rng, n, d, 0.0), n=PERMUTATIONS, seed=i).p for i in range(repetitions)]
-    )
-    return None if np.isnan(p).any() else Level(measure, n, d, float(np.mean(p <= 0.05 + 1e-9)), repetitions)
+    rng = np.random.default_rng([n, d, turn])
+    pairs = (pair(rng, n, d, 0.0) for _ in range(repetitions))
+    return [permutation_test(measure, x, y, n=PERMUTATIONS, seed=i).p for i, (x, y) in enumerate(pairs)]
 
 
-def layer_level(measure: str, n: int, d: int, repetitions: int) -> Level:
+def rejected_layers(measure: str, n: int, d: int, repetitions: int, turn: int) -> list[float]:
     """The same for the best of 3 × 3 layers, each a function of the one before."""
-    rng = np.random.default_rng([n, d, 1])
-    rejected = 0
+    rng = np.random.default_rng([n, d, 1, turn])
+    found: list[float] = []
     for i in range(repetitions):
-        networks = []
+        networks: list[list[Any]] = []
         for layer in pair(rng, n, d, 0.0):
             layers = [layer]
             for _ in range(2):
                 layers.append(np.tanh(layers[-1] @ rng.standard_normal((d, d))))
             networks.append(layers)
-        rejected += layer_max_test(*networks, measure, n=PERMUTATIONS, seed=i).p <= 0.05 + 1e-9
-    return Level(f"layer-max, {measure}", n, d, rejected / repetitions, repetitions)
+        found.append(layer_max_test(*networks, measure, n=PERMUTATIONS, seed=i).p)
+    return found
+
+
+def coverage_of(measure: str, method: str, n: int, d: int, name: str, rows: list[list[float]]) -> Coverage:
+    """Share of intervals that hold the target."""
+    values, errors, low, high = np.array(rows).T
+    target = ALIGNMENT[name] if measure == "cka" else float(values.mean())
+    share = float(np.mean((low <= target) & (target <= high)))
+    se = float(np.sqrt(np.mean(errors**2)))
+    return Coverage(measure, method, n, d, name, target, float(values.std()), se, share, len(values))
 
 
 def has_room(measure: str, n: int, d: int) -> bool:
@@ -120,35 +126,67 @@ def has_room(measure: str, n: int, d: int) -> bool:
     return measure != "cca" or 2 * d < n
 
 
-def coverage_jobs(only: Sequence[str], share: float, part: str) -> list[tuple[Any, ...]]:
-    """Arguments of `coverage`."""
+def coverage_jobs(only: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Arguments of `covered`, without the turn: repetitions are those of one round."""
     jobs: list[tuple[Any, ...]] = []
-    for measure in only if part != "level" else ():
-        for n in reversed(SAMPLES):
-            for d in reversed(FEATURES):
+    for measure in only:
+        for n in SAMPLES:
+            for d in FEATURES:
                 if has_room(measure, n, d):
-                    most = 400 if n < 300 else 200
-                    most = 60 if (measure, n, d) == ("procrustes", 300, 500) else most
-                    jobs += [(measure, "jackknife", n, d, name, max(20, int(most * share))) for name in ALIGNMENT]
+                    each = {30: 40, 100: 30, 300: 15}[n]
+                    each = {("rsa", 300): 6, ("procrustes", 300): 6 if d == 500 else 15}.get((measure, n), each)
+                    jobs += [(measure, "jackknife", n, d, name, each) for name in ALIGNMENT]
         if measure in ("cka", "procrustes", "cca", "information_imbalance"):
-            jobs += [(measure, "subsample", 100, 5, name, max(20, int(200 * share))) for name in ALIGNMENT]
+            jobs += [(measure, "subsample", 100, 5, name, 20) for name in ALIGNMENT]
     return jobs
 
 
-def level_jobs(only: Sequence[str], share: float, part: str) -> list[tuple[Any, ...]]:
-    """`level` or `layer_level`, and its arguments."""
-    if part == "coverage":
-        return []
-    repetitions = max(50, int(1000 * share))
+def level_jobs(only: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Arguments of `rejected`, or of `rejected_layers` after "layer-max", without the turn."""
     single = [
-        (level, measure, n, d, repetitions)
+        (measure, n, d, 100)
         for measure in only
         for n, d in TESTED
         if has_room(measure, n, d) and (measure, d) != ("procrustes", 500)
     ]
-    return single + [
-        (layer_level, measure, n, 5, repetitions) for measure in LAYERS if measure in only for n in (30, 100)
-    ]
+    return single + [("layer-max", measure, n, 5, 100) for measure in LAYERS if measure in only for n in (30, 100)]
+
+
+def work(key: str) -> list[Any]:
+    """One job: a function and its arguments, as JSON."""
+    name, *arguments = json.loads(key)
+    return {"covered": covered, "rejected": rejected, "layer-max": rejected_layers}[name](*arguments)
+
+
+def keys(options: argparse.Namespace) -> list[str]:
+    """All jobs, round after round."""
+    jobs: list[str] = []
+    for turn in range(options.rounds):
+        if options.part != "level":
+            jobs += [json.dumps(["covered", *job, turn]) for job in coverage_jobs(options.only)]
+        if options.part != "coverage":
+            named = [job if job[0] == "layer-max" else ("rejected", *job) for job in level_jobs(options.only)]
+            jobs += [json.dumps([*job, turn]) for job in named]
+    return jobs
+
+
+def gathered(done: dict[str, list[Any]]) -> tuple[list[Coverage], list[Level]]:
+    """All rounds of each setting together; settings where some score is missing are left out."""
+    together: dict[tuple[Any, ...], list[Any]] = {}
+    for key, found in done.items():
+        name, *arguments = json.loads(key)
+        together.setdefault((name, *arguments[:-2]), []).extend(found)
+    intervals: list[Coverage] = []
+    levels: list[Level] = []
+    for (name, *setting), found in together.items():
+        if np.isnan(np.array(found, dtype=float)).any():
+            continue
+        if name == "covered":
+            intervals.append(coverage_of(*setting, found))
+        else:
+            test = setting[0] if name == "rejected" else f"layer-max, {setting[0]}"
+            levels.append(Level(test, *setting[1:], float(np.mean(np.array(found) <= 0.05 + 1e-9)), len(found)))
+    return intervals, levels
 
 
 def coverage_table(found: list[Coverage]) -> str:
@@ -160,7 +198,13 @@ def coverage_table(found: list[Coverage]) -> str:
         cells: list[str] = []
         for name in ALIGNMENT:
             some = [known.get((measure, method, n, d, name)) for d in FEATURES]
-            cells.append(" / ".join("–" if one is None else f"{100 * one.covered:.0f}" for one in some))
+            known_well = [one is not None and one.repetitions >= _FEW for one in some]
+            cells.append(
+                " / ".join(
+                    f"{100 * one.covered:.0f}" if well and one else "–"
+                    for one, well in zip(some, known_well, strict=True)
+                )
+            )
         lines.append(f"| {measure} | {method} | {n} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -187,23 +231,33 @@ def write(path: Path, rows: Sequence[NamedTuple]) -> None:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", nargs="+", default=list(MEASURES))
     parser.add_argument("--part", choices=("coverage", "level", "all"), default="all")
+    parser.add_argument("--raw", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
-    share, start = (0.1 if options.quick else 1.0), time.perf_counter()
-    with ProcessPoolExecutor(options.workers) as pool:
-        covered = [pool.submit(coverage, *job) for job in coverage_jobs(options.only, share, options.part)]
-        rejected = [pool.submit(*job) for job in level_jobs(options.only, share, options.part)]
-        intervals = [one for job in covered if (one := job.result()) is not None]
-        tests = [one for job in rejected if (one := job.result()) is not None]
-    for rows, table, name in ((intervals, coverage_table, "coverage"), (tests, level_table, "level")):
+    options, start = parser.parse_args(), time.perf_counter()
+    wanted = keys(options)
+    done: dict[str, list[Any]] = {}
+    if options.raw and options.raw.exists():
+        lines = [json.loads(line) for line in options.raw.read_text().splitlines()]
+        done = {key: found for key, found in lines if key in set(wanted)}
+    if len(done) < len(wanted):
+        with ProcessPoolExecutor(options.workers) as pool:
+            jobs = {pool.submit(work, key): key for key in wanted if key not in done}
+            for job in as_completed(jobs):
+                done[jobs[job]] = job.result()
+                if options.raw:
+                    with options.raw.open("a") as file:
+                        file.write(json.dumps([jobs[job], job.result()]) + "\n")
+    intervals, levels = gathered({key: done[key] for key in wanted})
+    for rows, table, name in ((intervals, coverage_table, "coverage"), (levels, level_table, "level")):
         if rows:
             print(table(rows), end="\n\n")  # pyright: ignore
             if options.out:
-                write(options.out / f"{name}.csv", rows)
+                write(options.out / "data" / f"{name}.csv", rows)
+                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(rows))  # pyright: ignore
     print(f"{time.perf_counter() - start:.0f} s on {options.workers} processes")
 
 

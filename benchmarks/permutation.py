@@ -7,7 +7,7 @@ Moves along a random cycle (``design="cyclic"``) are another set of 999 permutat
 of `calibrate` for the same set.
 
     make peers
-    python benchmarks/permutation.py [--rounds 3] [--permutations 1000] [--json FILE]
+    python benchmarks/permutation.py [--rounds 3] [--permutations 1000] [--page docs/uncertainty.md]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import put
 
 import consilience
 from consilience.stats import permutation_test
@@ -32,6 +33,7 @@ from consilience.stats._orders import along_a_cycle, orders
 sys.path.insert(0, str(Path(__file__).parent.parent / ".venv" / "peers"))
 
 N_SAMPLES, N_FEATURES, SEED = 1000, 128, 0
+_OURS = ("permutation_test", "permutation_test, cyclic")
 _SLOW = 100  # permutations of what would take minutes for all; its time is scaled up and p not compared
 
 
@@ -83,8 +85,8 @@ def run(rounds: int, permutations: int) -> dict[str, dict[str, float]]:
     few = drawn[: min(_SLOW, permutations)]
     moves = np.concatenate(list(along_a_cycle(np.random.default_rng(SEED).permutation(N_SAMPLES))))
     ways: dict[str, tuple[float, Callable[[], float]]] = {
-        "permutation_test": (1, lambda: permutation_test("cka", x, y, n=permutations, seed=SEED).p),
-        "permutation_test, cyclic": (1, lambda: permutation_test("cka", x, y, seed=SEED, design="cyclic").p),
+        _OURS[0]: (1, lambda: permutation_test("cka", x, y, n=permutations, seed=SEED).p),
+        _OURS[1]: (1, lambda: permutation_test("cka", x, y, seed=SEED, design="cyclic").p),
         "cka, called every time": (1, lambda: called(x, y, drawn)),
         "calibrate, features": (1, lambda: calibrated(by_features, x, y, drawn)),
         "calibrate, features, cyclic": (1, lambda: calibrated(by_features, x, y, moves)),
@@ -108,17 +110,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--permutations", type=int, default=1000)
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch; OPENBLAS_NUM_THREADS for NumPy"
+    )
+    parser.add_argument("--page", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
     found = run(options.rounds, options.permutations)
-    own = found["permutation_test"]["seconds"]
     print(f"{options.permutations} permutations, n = {N_SAMPLES}, {N_FEATURES} features, load {load:.1f} before")
-    print("| | seconds | ratio | p |\n|---|---|---|---|")
+    lines = ["| | seconds | times random | times cyclic | p |", "|---|---|---|---|---|"]
     for name, one in found.items():
         partly = name == "calibrate, pytorch-cka" and options.permutations > _SLOW
         p = f"{one['p']:.4f}" if not partly else f"({one['p']:.4f} of {_SLOW})"
-        print(f"| {name} | {one['seconds']:.2f} | {one['seconds'] / own:.1f} | {p} |")
+        ratios = [one["seconds"] / found[each]["seconds"] for each in _OURS]
+        lines.append(f"| {name} | {one['seconds']:.2f} | {ratios[0]:.1f} | {ratios[1]:.0f} | {p} |")
+    table = "\n".join(lines)
+    print(table)
+    if options.page:
+        put(options.page, "permutation.py", table)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from tests.fake_run import fake_run
+
+from consilience.claims.reading import Curves
+from consilience.stats import member_replicates, pair_replicates
 
 SNR = (0.25, 1.0, 4.0, np.inf)
 N_TRAIN = (10, 30, 100, 300, 1000, 3000, 10000, 30000)
@@ -66,31 +69,64 @@ TRUTHS: dict[str, Truth] = {
         predicted=_grid(0.45 - 0.3 * _QUALITY, 0.07 * np.arange(8)) + 0.1,
     ),
     "dip elsewhere": Truth(alignment=dipping(0.5, at=3000.0), test_error=np.full((4, 8), 0.4), threshold=60.0),
+    "off by the limit": Truth(alignment=dipping(), predicted=dipping() + 0.05),
 }
 """``reversed``: alignment falls with SNR, rises steadily with n_train and goes with generalization, theory is .1 off.
-``dip elsewhere``: test error is the same in all cells, and the dip far beyond the threshold."""
+``dip elsewhere``: test error is the same in all cells, and the dip far beyond the threshold.
+``off by the limit``: theory is off by just as much as C5 allows."""
 
 
-def simulate(truth: Truth, *, members: int = 8, seed: int = 0) -> xr.Dataset:
-    """Draw one run of `truth`: members' effects have sd .04, pairs .02, test errors .015."""
+class Drawn(NamedTuple):
+    """What varies between runs of one truth."""
+
+    scores: np.ndarray
+    """(S, N, pairs)."""
+    test_error: np.ndarray
+    """(S, N, members)."""
+    fits: np.ndarray
+    """(S, N, members) whether a member fits its training set."""
+
+
+def draw(truth: Truth, *, members: int = 8, seed: int = 0) -> Drawn:
+    """Draw scores and errors: members' effects have sd .04, pairs .02, test errors .015."""
     rng = np.random.default_rng(seed)
-    ds = _empty(members)
     a, b = np.array(list(itertools.combinations(range(members), 2))).T
-    draw = _effects if truth.model == "effects" else _vectors
-    scores = np.clip(draw(truth, rng, members, a, b), -1, 1)
+    scatter = _effects if truth.model == "effects" else _vectors
+    scores = np.clip(scatter(truth, rng, members, a, b), -1, 1)
     wiggle = 0.015 * _member_effects(rng, truth.shared, members)
     # Every member stops fitting somewhere around the threshold.
     own = truth.threshold * np.exp(0.35 * rng.standard_normal((4, 1, members)))
-    fits = np.array(N_TRAIN)[None, :, None] <= own
+    return Drawn(scores, truth.test_error[..., None] + wiggle, np.array(N_TRAIN)[None, :, None] <= own)
+
+
+def simulate(truth: Truth, *, members: int = 8, seed: int = 0) -> xr.Dataset:
+    """Draw one run of `truth`."""
+    drawn, ds = draw(truth, members=members, seed=seed), _empty(members)
     predicted = np.full(ds["predicted"].shape, np.nan)
     if truth.predicted is not None:
         predicted[..., 0, 0] = truth.predicted
     return ds.assign(
-        alignment=(ds["alignment"].dims, scores[..., None, None, :]),
+        alignment=(ds["alignment"].dims, drawn.scores[..., None, None, :]),
         predicted=(ds["predicted"].dims, predicted),
-        test_error=(ds["test_error"].dims, truth.test_error[..., None] + wiggle),
-        train_error=(ds["train_error"].dims, np.where(fits, 0.0, 0.2)),
-        converged=(ds["converged"].dims, fits),
+        test_error=(ds["test_error"].dims, drawn.test_error),
+        train_error=(ds["train_error"].dims, np.where(drawn.fits, 0.0, 0.2)),
+        converged=(ds["converged"].dims, drawn.fits),
+    )
+
+
+def simulated_curves(truth: Truth, *, members: int = 8, seed: int = 0) -> Curves:
+    """The same run as claims read it: ``read(simulate(truth, ...))`` without the time a Dataset takes."""
+    drawn = draw(truth, members=members, seed=seed)
+    a, b = np.array(list(itertools.combinations(range(members), 2))).T
+    return Curves(
+        snr=np.array(SNR),
+        n_train=np.array(N_TRAIN),
+        alignment=pair_replicates(drawn.scores, a, b),
+        test_error=member_replicates(drawn.test_error),
+        fitted=drawn.fits,
+        trained=np.ones_like(drawn.fits),
+        predicted=np.full((len(SNR), len(N_TRAIN)), np.nan) if truth.predicted is None else truth.predicted,
+        noun="alignment",
     )
 
 

@@ -23,6 +23,9 @@ class Resampled:
     rows_are_samples: bool = True
     """Whether every row is a draw of its own; false where rows are repeated measurements of conditions."""
 
+    jackknife_weight: float = 0.5
+    """Share of the jackknife in the variance of a measure with `of_each_sample`; see `consilience.stats.interval`."""
+
     def compare(self, a: Any, b: Any, /) -> Any:
         """Return the score of two prepared representations."""
         raise NotImplementedError
@@ -43,6 +46,10 @@ class Resampled:
                 return None
             found.append(float(self.compare(a, other)))
         return np.asarray(found)
+
+    def permuted_coarsely(self, a: Any, b: Any, orders: Orders, /) -> tuple[Floats, float] | None:
+        """`permuted` at less cost and precision, and what it is off by at most; None if that is no shortcut."""
+        del a, b, orders
 
     def cycled(self, a: Any, b: Any, cycle: Orders, /) -> Floats | None:
         """Scores of state `a` with state `b` whose rows move along `cycle`, an order of all n rows: (n,), or None.

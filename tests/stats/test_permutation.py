@@ -247,3 +247,37 @@ def test_a_cyclic_test_keeps_its_level_and_finds_what_is_there():
         permutation_test("cka", x, y, design="cyclic", stop=10)
     with pytest.raises(ConsilienceError, match="design is 'sobol'"):
         permutation_test("cka", x, y, design="sobol")
+
+
+@pytest.mark.parametrize("name", ["cka", "cka(estimator=biased)", "cka(estimator=lange)", "cka(estimator=depcols)"])
+@pytest.mark.parametrize(("n", "widths", "offset"), [(150, (30, 30), 0.0), (300, (40, 12), 1e4)])
+def test_coarse_scores_are_off_by_less_than_they_say(name, n, widths, offset):
+    x, y = related(n=n, widths=widths)
+    measure = get_measure(name)
+    a, b = measure.prepare(x + offset), measure.prepare(y)
+    some = drawn(n, 200)
+    exact = measure.permuted(a, b, some)
+    found, error = measure.permuted_coarsely(a, b, some)
+    assert 0 < np.abs(found - exact).max() <= error
+    assert error < 0.02 * exact.std()  # few are computed twice
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_p_is_that_of_double_precision(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    # Four rows of 200 stand out in each: scores of most orders tie, which rounding must not decide.
+    x = np.where(np.arange(200) < 4, 1.0, 0.0)[:, None] + 1e-9 * seed * rng.standard_normal((200, 30))
+    y = np.where(np.arange(200) % 50 == 0, 1.0, 0.0)[:, None] + np.zeros((1, 30))
+    test = permutation_test("cka", x, y, n=500, seed=seed)
+    monkeypatch.setattr(type(get_measure("cka")), "permuted_coarsely", lambda *_: None)
+    exact = permutation_test("cka", x, y, n=500, seed=seed)
+    assert 0.1 < test.p == exact.p
+    assert test[2:7] == pytest.approx(exact[2:7], rel=1e-5)
+
+
+def test_without_features_nothing_is_coarse():
+    x, y = related(n=12, widths=(50, 50))
+    for name in ("cka", "cka(kernel=rbf)"):
+        measure = get_measure(name)
+        a, b = measure.prepare(x), measure.prepare(y)
+        assert measure.permuted_coarsely(a, b, drawn(12, 3)) is None

@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 
 from consilience.errors import ConsilienceError
-from consilience.stats import contrast, jackknife, member_mean, member_replicates, pair_mean, pair_replicates
+from consilience.stats import (
+    Effect,
+    contrast,
+    jackknife,
+    member_mean,
+    member_replicates,
+    p_not_both,
+    pair_mean,
+    pair_replicates,
+)
 
 MEMBERS = 8
 A, B = np.array(list(itertools.combinations(range(MEMBERS), 2))).T
@@ -126,3 +135,35 @@ def test_sign_and_selection():
 def test_errors(call, words):
     with pytest.raises(ConsilienceError, match=words):
         call()
+
+
+def _means(values):
+    """Effects (runs,) from values (runs, members)."""
+    members = values.shape[1]
+    return Effect(values.mean(1), values.std(1, ddof=1) / members**0.5, np.full(len(values), members - 1.0))
+
+
+@pytest.mark.parametrize("members", [4, 16])
+@pytest.mark.parametrize("correlation", [-0.7, 0.0, 0.7])
+def test_one_of_two_effects_is_called_negative_no_more_often_than_said(members, correlation):
+    runs, level = 20_000, 0.05
+    rng = np.random.default_rng(3)
+    u, v = rng.standard_normal((2, runs, members))
+    other = correlation * u + (1 - correlation**2) ** 0.5 * v
+    tolerance = 3.5 * (level * (1 - level) / runs) ** 0.5
+    rates = []
+    for shift in (0.0, 1.0, 2.0, 3.0, 5.0, 20.0):  # in standard errors of the second
+        first, second = (_means(values) for values in (u, other + shift / members**0.5))
+        rates.append(np.mean(p_not_both(first, second) <= level))
+    assert max(rates) <= level + tolerance
+    assert rates[-1] > 0.8 * level  # and is not simply Bonferroni's, which has half of that
+
+
+def test_which_of_two_effects_counts():
+    found = member_replicates([[-0.4, -0.5, -0.6], [-0.4, -0.6, -0.2], [9.0, 9.1, 9.2], [np.nan] * 3])
+    low, lower, high, missing = (contrast(found.at(slice(i, i + 1)), [1.0]) for i in range(4))
+    assert p_not_both(low, lower) == 2 * min(low.p_below(), lower.p_below())
+    assert p_not_both(lower, high) == p_not_both(high, lower) == lower.p_below() + 0.005
+    assert p_not_both(high, high) == 1
+    assert np.isnan(p_not_both(missing, low))
+    assert np.isnan(p_not_both(low, missing))

@@ -13,7 +13,7 @@ from consilience.claims.registry import claim
 from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
 from consilience.facts.curves import ROUNDING, number_text
 from consilience.facts.language import error_text
-from consilience.stats import Effect, Replicates, adjust, contrast, jackknife, partial_rank_correlation
+from consilience.stats import Effect, Replicates, adjust, contrast, jackknife, p_not_both, partial_rank_correlation
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,31 +49,58 @@ def alignment_is_not_generalization(dataset: xr.Dataset) -> Verdict:
     with test error over cells, given SNR.
     """
     curves = read(dataset)
-    both = curves.measured & np.isfinite(curves.test_error.mean)
+    both = _usable(curves)
     if not (both.sum(1) >= 2).any():
         return Verdict.untested("needs at least two n_train with alignment and test error at the same SNR")
     if not curves.has_se:
         return Verdict.untested("needs at least three members")
+    found = _found(curves, both)
+    total = int(np.isfinite(found.p).sum())
+    if not total:
+        return Verdict.untested("needs at least three members that did not diverge in two cells at the same SNR")
+    correlation = _correlation(curves, both)
+    level = 1 - (1 - LEVEL) / total
+    alignment = _difference("difference of alignment", found.pairs.aligned, found.best, level)
+    error = _difference("difference of test error", found.pairs.error, found.best, level)
+    sentence = _sentence(curves, found, total, alignment)
+    sentence += f" Rank correlation with test error given SNR: {_text(correlation)}."
+    order = _order(found.pairs, found.best)
+    cells = tuple((float(curves.snr[found.pairs.rows[found.best]]), int(curves.n_train[i])) for i in order)
+    return Verdict(found.outcome, sentence, alignment, found.p_verdict, cells, (error, correlation))
+
+
+def judge(curves: Curves) -> tuple[Outcome, float]:
+    """The outcome and its p alone, of a run that can be tested."""
+    found = _found(curves, _usable(curves))
+    return found.outcome, found.p_verdict
+
+
+class _Found(NamedTuple):
+    pairs: _Pairs
+    p: Floats  # (pairs,) of not being opposed, corrected for all pairs
+    best: int  # the pair that is most clearly opposed
+    outcome: Outcome
+    p_verdict: float
+
+
+def _usable(curves: Curves) -> NDArray[np.bool_]:
+    return curves.measured & np.isfinite(curves.test_error.mean)
+
+
+def _found(curves: Curves, both: NDArray[np.bool_]) -> _Found:
     pairs = _pairs(curves, both)
     opposed = 2 * np.minimum(
         np.maximum(pairs.aligned.p_above(), pairs.error.p_above()),
         np.maximum(pairs.aligned.p_below(), pairs.error.p_below()),
     )
     p = adjust(np.minimum(opposed, 1.0))
-    correlation = _correlation(curves, both)
-    if not np.isfinite(p).any():
-        return Verdict.untested("needs at least three members that did not diverge in two cells at the same SNR")
-    n_clear, best = int((p < 1 - LEVEL).sum()), int(np.nanargmin(opposed))
+    best = int(np.nanargmin(opposed)) if np.isfinite(p).any() else 0
+    if (p < 1 - LEVEL).any():
+        return _Found(pairs, p, best, "supported", float(p[best]))
     agree = _p_agreement(curves, both, pairs)
-    outcome: Outcome = "supported" if n_clear else "contradicted" if agree < 1 - LEVEL else "inconclusive"
-    p_verdict = agree if outcome == "contradicted" else float(p[best])
-    level = 1 - (1 - LEVEL) / int(np.isfinite(p).sum())
-    alignment = _difference("difference of alignment", pairs.aligned, best, level)
-    error = _difference("difference of test error", pairs.error, best, level)
-    sentence = _sentence(curves, pairs, best, outcome, n_clear, int(np.isfinite(p).sum()), p_verdict, alignment)
-    sentence += f" Rank correlation with test error given SNR: {_text(correlation)}."
-    cells = tuple((float(curves.snr[pairs.rows[best]]), int(curves.n_train[i])) for i in _order(pairs, best))
-    return Verdict(outcome, sentence, alignment, p_verdict, cells, (error, correlation))
+    if agree < 1 - LEVEL:
+        return _Found(pairs, p, best, "contradicted", agree)
+    return _Found(pairs, p, best, "inconclusive", float(p[best]))
 
 
 def _pairs(curves: Curves, both: NDArray[np.bool_]) -> _Pairs:
@@ -92,14 +119,11 @@ def _pairs(curves: Curves, both: NDArray[np.bool_]) -> _Pairs:
 
 def _p_agreement(curves: Curves, both: NDArray[np.bool_], pairs: _Pairs) -> float:
     """p of "in some pair both are higher by `SMALL` of their range"; every pair must be excluded."""
-    excluded: list[Floats] = []
-    for sign in (1.0, -1.0):
-        below = [
-            _margin(cells, both, pairs, sign).p_below() for cells in (curves.alignment, curves.test_error)
-        ]  # each (pairs,)
-        excluded.append(2 * np.minimum(*below))
-    p = np.maximum(*excluded)
-    return float(min(1.0, np.nan_to_num(p, nan=1.0).max()))
+    directions = [
+        p_not_both(*(_margin(cells, both, pairs, sign) for cells in (curves.alignment, curves.test_error)))
+        for sign in (1.0, -1.0)
+    ]  # each (pairs,)
+    return float(np.nan_to_num(np.maximum(*directions), nan=1.0).max())
 
 
 def _margin(cells: Replicates, both: NDArray[np.bool_], pairs: _Pairs, sign: float) -> Effect:
@@ -153,20 +177,19 @@ def _text(found: Quantity) -> str:
     return interval_text(found.value, found.low, found.high) if np.isfinite(found.value) else "not defined"
 
 
-def _sentence(
-    curves: Curves, pairs: _Pairs, best: int, outcome: Outcome, n_clear: int, total: int, p: float, effect: Quantity
-) -> str:
-    if outcome == "contradicted":
+def _sentence(curves: Curves, found: _Found, total: int, effect: Quantity) -> str:
+    pairs, best, p = found.pairs, found.best, found.p_verdict
+    if found.outcome == "contradicted":
         return (
             f"In all {total} pairs of cells at equal SNR the better aligned one generalizes better, up to a tenth of "
             f"the range ({p_text(p)})."
         )
-    if outcome == "inconclusive":
+    if found.outcome == "inconclusive":
         return (
             f"In none of {total} pairs of cells at equal SNR is the better aligned one clearly worse at generalizing "
             f"({p_text(p)})."
         )
-    row = int(pairs.rows[best])
+    row, n_clear = int(pairs.rows[best]), int((found.p < 1 - LEVEL).sum())
     better, worse = _order(pairs, best)
     errors = [error_text(float(curves.test_error.mean[row, column])) for column in (better, worse)]
     return (

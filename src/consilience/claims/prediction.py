@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,21 +43,36 @@ def theory_predicts(dataset: xr.Dataset) -> Verdict:
         return Verdict.untested("theory does not speak about this layer and measure here")
     if not curves.has_se:
         return Verdict.untested("needs at least three members")
+    found = _found(curves, both)
+    effect = _quantity("root mean square difference", found.gap)
+    effect = replace(effect, low=max(effect.low, 0.0))
+    share = _quantity("share of the variance between cells explained", found.explained)
+    sentence = _sentence(curves, both, effect, share, found.p)
+    return Verdict(found.outcome, sentence, effect, found.p, curves.cells(both), (share,))
+
+
+def judge(curves: Curves) -> tuple[Outcome, float]:
+    """The outcome and its p alone, of a run that can be tested."""
+    found = _found(curves, curves.measured & np.isfinite(curves.predicted))
+    return found.outcome, found.p
+
+
+class _Found(NamedTuple):
+    gap: Effect
+    explained: Effect
+    outcome: Outcome
+    p: float
+
+
+def _found(curves: Curves, both: NDArray[np.bool_]) -> _Found:
     gap, explained = _over_members(curves, both, _root), _over_members(curves, both, _explained)
     far, close = float(_unbiased(curves, both, gap).p_above(ACCURACY)), float(gap.p_below(ACCURACY))
-    follows = float(explained.p_above())
-    outcome: Outcome = "inconclusive"
-    p = max(close, follows)
+    p = max(close, float(explained.p_above()))
     if p < 1 - LEVEL:
-        outcome = "supported"
-    elif far < 1 - LEVEL:
-        outcome, p = "contradicted", far
-    effect = _quantity("root mean square difference", gap)
-    effect = replace(effect, low=max(effect.low, 0.0))
-    share = _quantity("share of the variance between cells explained", explained)
-    return Verdict(
-        outcome, _sentence(curves, both, effect, share, min(p, 1.0)), effect, min(p, 1.0), curves.cells(both), (share,)
-    )
+        return _Found(gap, explained, "supported", p)
+    if far < 1 - LEVEL:
+        return _Found(gap, explained, "contradicted", far)
+    return _Found(gap, explained, "inconclusive", min(p, 1.0))
 
 
 def _over_members(curves: Curves, both: NDArray[np.bool_], function: Callable[[Floats, Floats], float]) -> Effect:

@@ -57,7 +57,7 @@ def dips_at_the_threshold(dataset: xr.Dataset) -> Verdict:
 
     Supported: at some SNR there is a dip (`consilience.stats.fall_then_rise`; Holm over SNR, p < .05) whose bottom is
     near the interpolation threshold, and at no SNR is there one that is far from it. Contradicted: at every SNR a dip
-    deeper than a tenth of the change from end to end is excluded; or there are dips, all far from the threshold.
+    deeper than a tenth of the change from end to end is excluded; or some dip is far from the threshold and none near.
     Near: every n_train that may be the lowest lies within a factor of four of the threshold's interval, which must not
     cover all n_train between the ends, as any dip would be near then; far: none does.
     Effect: depth of the clearest dip, corrected for having picked it.
@@ -73,9 +73,7 @@ def dips_at_the_threshold(dataset: xr.Dataset) -> Verdict:
     if not curves.has_se:
         return Verdict.untested("needs at least three members")
     found = [_curve(curves, int(row), 1 - (1 - LEVEL) / len(rows)) for row in rows]
-    p = adjust([one.dip.p for one in found])
-    dips = [one for one, adjusted in zip(found, p, strict=True) if adjusted < 1 - LEVEL]
-    outcome, p_verdict = _judge(found, dips, float(np.nanmin(p)) if np.isfinite(p).any() else float("nan"))
+    outcome, p_verdict, dips = _judge(found)
     clearest = min(found, key=lambda one: (np.nan_to_num(one.dip.p, nan=1.0), -one.dip.depth))
     effect = Quantity("depth of the clearest dip", clearest.dip.depth, clearest.dip.low, clearest.dip.high)
     further = _places(curves, dips or [clearest])
@@ -139,15 +137,26 @@ def parameters_per_output(dataset: xr.Dataset) -> float | None:
     return min(per_output, float(data["n_features"])) if network.get("kind") == "linear" else per_output
 
 
-def _judge(found: list[_Curve], dips: list[_Curve], p: float) -> tuple[Outcome, float]:
+def judge(curves: Curves) -> tuple[Outcome, float]:
+    """The outcome and its p alone, of a run that can be tested."""
+    rows = np.flatnonzero(curves.measured.sum(1) >= 3)
+    return _judge([_curve(curves, int(row), 1 - (1 - LEVEL) / len(rows)) for row in rows])[:2]
+
+
+def _judge(found: list[_Curve]) -> tuple[Outcome, float, list[_Curve]]:
+    """The outcome, its p, and the curves that clearly dip."""
+    adjusted = adjust([one.dip.p for one in found])
+    dips = [one for one, p in zip(found, adjusted, strict=True) if p < 1 - LEVEL]
+    p = float(np.nanmin(adjusted)) if np.isfinite(adjusted).any() else float("nan")
     if not dips:
         # Every SNR must exclude a dip, so that no correction for their number is needed.
         flat = float(max(np.nan_to_num(one.dip.p_shallow, nan=1.0) for one in found))
-        return ("contradicted", flat) if flat < 1 - LEVEL else ("inconclusive", p)
+        return ("contradicted", flat, dips) if flat < 1 - LEVEL else ("inconclusive", p, dips)
     places = {one.place for one in dips}
-    if "near" in places and "far" not in places:
-        return "supported", p
-    return ("contradicted" if places == {"far"} else "inconclusive"), p
+    if "near" in places and "far" in places:
+        return "inconclusive", p, dips
+    outcome: Outcome = "supported" if "near" in places else "contradicted" if "far" in places else "inconclusive"
+    return outcome, p, dips
 
 
 def _places(curves: Curves, shown: list[_Curve]) -> tuple[Quantity, ...]:

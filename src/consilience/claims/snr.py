@@ -38,15 +38,20 @@ def grows_with_snr(dataset: xr.Dataset) -> Verdict:
     if not np.isfinite(trend.p):
         reason = "needs at least three members"
         return Verdict("inconclusive", f"{_levels(curves, effect)}. Not tested: {reason}.", effect, reason=reason)
-    falls = float(np.nanmin(trend.p_fall))
-    outcome, p = _judge(trend, falls)
+    outcome, p = _judge(trend)
     return Verdict(
         outcome, f"{_levels(curves, effect)} ({p_text(trend.p)}); {_steps(curves, trend)}.", effect, p, cells
     )
 
 
-def _judge(trend: Trend, falls: float) -> tuple[Outcome, float]:
+def judge(curves: Curves) -> tuple[Outcome, float]:
+    """The outcome and its p alone, of a run that can be tested."""
+    return _judge(ordered_trend(curves.alignment, resolution=ROUNDING))
+
+
+def _judge(trend: Trend) -> tuple[Outcome, float]:
     """The outcome and its p; one-sided p of falls are doubled, to be two-sided like the trend's."""
+    falls = float(np.nanmin(trend.p_fall))
     down = min(1.0, 2 * min(2 * falls, trend.p if trend.rise.value < 0 else 1.0))
     if down < 1 - LEVEL:
         return "contradicted", down

@@ -20,6 +20,7 @@ __all__ = [
     "inner_cycled",
     "inner_left_out",
     "inner_permuted",
+    "inner_permuted_coarsely",
     "matrix_cycled",
     "matrix_permuted",
     "whole_matrix",
@@ -29,6 +30,7 @@ Corrections = Callable[[int], tuple[float, float]]  # c₁ and c₂ for n sample
 
 # Gathering an entry of a matrix takes as long as this many multiply-adds of a matrix product (measured: 60 to 150).
 _GATHER = 100
+_MUCH = 2**17  # multiply-adds for one order, from which single precision saves time
 _STACKED = 2**19  # entries worked on at once, which stay in cache
 
 
@@ -85,27 +87,57 @@ def _sums(a: Centred, b: Centred) -> tuple[float, Floats, Floats, Floats]:
 def inner_permuted(a: Centred, b: Centred, orders: Orders, corrections: tuple[float, float]) -> Floats:
     """The same inner products for K and L with its rows and columns in each of `orders` (P, n): (P,)."""
     n = a.diagonal.size
-    if a.x is not None and b.x is not None and a.x.shape[1] * b.x.shape[1] <= _GATHER * n:
+    if a.x is not None and b.x is not None and _features_pay(a.x, b.x):
         entries = _squared_products(a.x, b.x, orders)
     else:
         entries = matrix_permuted(whole_matrix(a.rows, n), whole_matrix(b.rows, n), orders)
+    return _corrected(entries, a, b, orders, corrections)
+
+
+def inner_permuted_coarsely(
+    a: Centred, b: Centred, orders: Orders, corrections: tuple[float, float]
+) -> tuple[Floats, float] | None:
+    """`inner_permuted` from features in single precision, twice as fast, and what it is off by at most.
+
+    Rounding errors of a sum of n products are below 8 √n u of what Cauchy and Schwarz allow but for a chance of 1e-13
+    (Higham & Mary, SIAM Journal on Scientific Computing 41 (2019), A2815-A2835), u being 6e-8. None without features,
+    and where the products are no work to speak of.
+    """
+    n = a.diagonal.size
+    if a.x is None or b.x is None or not _features_pay(a.x, b.x) or n * a.x.shape[1] * b.x.shape[1] < _MUCH:
+        return None
+    features = a.x.shape[1]
+    entries = _squared_products(a.x.astype(np.float32), b.x.astype(np.float32), orders)
+    unit = 8 * float(np.finfo(np.float32).eps) / 2
+    products = unit * np.sqrt(n) * np.sqrt(a.diagonal.sum() * b.diagonal.sum())  # of xᵀy
+    largest = float(entries.max())
+    error = 2 * np.sqrt(largest) * products + products**2 + unit * np.sqrt(features) * largest
+    return _corrected(entries, a, b, orders, corrections), float(error)
+
+
+def _features_pay(x: Floats, y: Floats) -> bool:
+    """Whether products of features take less time than reordering Gram matrices."""
+    return x.shape[1] * y.shape[1] <= _GATHER * x.shape[0]
+
+
+def _corrected(entries: Floats, a: Centred, b: Centred, orders: Orders, corrections: tuple[float, float]) -> Floats:
     c1, c2 = corrections
     diagonals = b.diagonal[orders] @ a.diagonal if c1 else 0.0
     return entries - c1 * diagonals + c2 * a.diagonal.sum() * b.diagonal.sum()
 
 
-def _squared_products(x: Floats, y: Floats, orders: Orders) -> Floats:
+def _squared_products(x: Any, y: Any, orders: Orders) -> Floats:
     """‖xᵀ y[order]‖² for each order, from one matrix product of x with many reorderings of y."""
     n, q = y.shape
     step = max(1, min(_STACKED // (n * q), len(orders)))
     found = np.empty(len(orders))
-    held: Any = np.empty((n, step, q))
+    held: Any = np.empty((n, step, q), dtype=y.dtype)
     for start in range(0, len(orders), step):
         some = orders[start : start + step]
-        stacked = held if len(some) == step else np.empty((n, len(some), q))
+        stacked = held if len(some) == step else np.empty((n, len(some), q), dtype=y.dtype)
         np.take(y, some.T, axis=0, out=stacked, mode="clip")  # "clip" writes into `out` without a copy
-        products = (stacked.reshape(n, -1).T @ x).reshape(len(some), -1)  # (s, q · p)
-        found[start : start + step] = np.einsum("ij,ij->i", products, products)
+        products = (stacked.reshape(n, -1).T @ x).reshape(len(some), q, -1)  # (s, q, p)
+        found[start : start + step] = np.einsum("iqp,iqp->iq", products, products).sum(1, dtype=np.float64)
     return found
 
 

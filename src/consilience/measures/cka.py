@@ -19,7 +19,14 @@ from consilience.measures._kernels import (
     kernel_profile,
     squared_products,
 )
-from consilience.measures._resampled import Centred, inner_cycled, inner_left_out, inner_permuted, own_features_left_out
+from consilience.measures._resampled import (
+    Centred,
+    inner_cycled,
+    inner_left_out,
+    inner_permuted,
+    inner_permuted_coarsely,
+    own_features_left_out,
+)
 from consilience.registry import Family, Invariance, Kind, Measure, Moments, per_instance, register
 
 __all__ = ["CKA", "CKAState", "Estimator"]
@@ -235,6 +242,14 @@ class CKA(Measure):
     def permuted(self, a: CKAState, b: CKAState, orders: Orders, /) -> Floats:
         """The norms do not change with the order of rows."""
         return self.inner_permuted(a, b, orders) / np.sqrt(a.norm) / np.sqrt(b.norm)
+
+    def permuted_coarsely(self, a: CKAState, b: CKAState, orders: Orders, /) -> tuple[Floats, float] | None:
+        """From products of features in single precision."""
+        found = inner_permuted_coarsely(self._centred(a), self._centred(b), orders, self._corrections(a.x.shape[0]))
+        if found is None:
+            return None
+        root = float(np.sqrt(a.norm) * np.sqrt(b.norm))
+        return found[0] / root, found[1] / root
 
     def cycled(self, a: CKAState, b: CKAState, cycle: Orders, /) -> Floats:
         """All moves of the rows along a cycle at once, from Gram matrices."""

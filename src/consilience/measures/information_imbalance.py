@@ -85,6 +85,7 @@ class InformationImbalance(Measure):
     bounds = (0.0, 2.0)
     symmetric = per_instance(lambda self: self.summary == "mean")
     invariances = per_instance(lambda self: list_invariances(self.metric))
+    jackknife_weight = 1 / 3
 
     k: int = 1
     metric: Metric = "euclidean"

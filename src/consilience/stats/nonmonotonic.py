@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from consilience.errors import ConsilienceError
 from consilience.stats.members import check_level
-from consilience.stats.replicates import Effect, Replicates, contrast
+from consilience.stats.replicates import Effect, Replicates, contrast, p_not_both
 
 __all__ = ["Bracket", "Dip", "fall_then_rise", "lowest_candidates", "median_bracket"]
 
@@ -54,8 +55,8 @@ def fall_then_rise(curve: Replicates, *, level: float = 0.95, resolution: float 
     right (0-based) and K-2. The smaller of the two counts twice (Bonferroni).
 
     `p_shallow` tests the reverse. With :math:`a_j, b_j` the heights of the ends over j and D the end-to-end change,
-    in its own direction, it is the largest over j of
-    :math:`2\min(p[a_j < D/10],\, p[b_j < D/10])`: every bottom must be rejected, so no correction over j is needed.
+    in its own direction, it is the largest over j of the p of "both :math:`a_j` and :math:`b_j` exceed D/10"
+    (`p_not_both`): every bottom must be rejected, so no correction over j is needed.
 
     Parameters
     ----------
@@ -101,8 +102,8 @@ def fall_then_rise(curve: Replicates, *, level: float = 0.95, resolution: float 
     corrections = 2 * (n - 2) * np.array([1, 1] if (left, right) == (0, n - 1) else [bottom, n - 1 - bottom])
     shoulders = np.array([left, right])
     heights, errors, df = (part[shoulders, bottom] for part in over)
-    lows = heights - errors * stats.t.isf(np.minimum((1 - level) / corrections, 0.5), df)
-    highs = heights + errors * stats.t.isf(1 - level, df)
+    lows = heights + errors * special.stdtrit(df, np.minimum((1 - level) / corrections, 0.5))
+    highs = heights - errors * special.stdtrit(df, 1 - level)
     shallow = _p_shallow(curve, resolution)
     return Dip(bottom, left, right, float(heights.min()), float(lows.min()), float(highs.min()), count, shallow)
 
@@ -132,8 +133,8 @@ def _p_shallow(curve: Replicates, resolution: float) -> float:
             weights[row, side] = margin
             weights[row, side, end] += 1
             weights[row, side, j] -= 1
-    p = contrast(curve, weights, resolution=resolution).p_below()
-    return float(min(1.0, (2 * p.min(1)).max()))
+    over = contrast(curve, weights, resolution=resolution)  # (K - 2, ends)
+    return float(p_not_both(*(Effect(*(part[:, side] for part in over)) for side in (0, 1))).max())
 
 
 def _without_errors(mean: Floats) -> Dip:
@@ -241,7 +242,13 @@ def median_bracket(last: ArrayLike, first: ArrayLike, *, level: float = 0.95) ->
         raise ConsilienceError(f"{n} lower and {len(highs)} upper ends: give both for every member, and one at least")
     if (np.asarray(first) < np.asarray(last)).any():
         raise ConsilienceError("an upper end lies below the lower one of its member")
+    rank, coverage = _median_rank(n, level)
+    return Bracket(float(lows[(n - 1) // 2]), float(lows[rank - 1]), float(highs[n - rank]), coverage)
+
+
+@cache
+def _median_rank(n: int, level: float) -> tuple[int, float]:
+    """k of `median_bracket`, and the confidence it has."""
     ranks = [k for k in range(1, n // 2 + 1) if 1 - 2 * stats.binom.cdf(k - 1, n, 0.5) >= level]
     rank = max(ranks, default=1)
-    coverage = max(0.0, float(1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)))
-    return Bracket(float(lows[(n - 1) // 2]), float(lows[rank - 1]), float(highs[n - rank]), coverage)
+    return rank, max(0.0, float(1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)))

@@ -114,7 +114,9 @@ def permutation_test(
     information imbalance (1), rank and Pearson correlation of dissimilarities, bias-corrected distance correlation and
     output correlation (0). Representations are prepared once and their rows, matrices or neighbour lists reordered;
     measures that cannot are prepared anew each time. Scores that differ from the observed one by rounding only count
-    as equal to it.
+    as equal to it. Linear CKA multiplies features in single precision, and again in double those whose rounding might
+    decide whether the observed score is reached: p is that of double precision, `null_sd` and what rests on it good
+    to five digits or more.
 
     A test over a group of permutations is exact whichever group it is, if it is not chosen by the data. Moves along a
     cycle leave no sample in its place; p is a multiple of 1/samples, so that p = .05 takes 20 of them.
@@ -161,7 +163,7 @@ def permutation_test_of(
         nan = math.nan
         return PermutationTest(nan, nan, nan, nan, nan, nan, nan, 0)
     sign = sign_of(pair.measure)
-    scores = null_scores(pair, drawn) if design == "random" else _cycled(pair, seed)
+    scores = null_scores(pair, drawn, coarsely=True) if design == "random" else _cycled(pair, seed)
     null, reached = _until(scores, pair.value, sign, stop)
     stopped = stop is not None and reached == stop
     p = reached / null.size if stopped else (1 + reached) / (1 + null.size)
@@ -181,11 +183,27 @@ def permutation_test_of(
     )
 
 
-def null_scores(pair: Pair, drawn: Iterator[Orders]) -> Iterator[Floats]:
-    """Scores with the rows of y reordered, as many at a time as there are orders."""
+def null_scores(pair: Pair, drawn: Iterator[Orders], *, coarsely: bool = False) -> Iterator[Floats]:
+    """Scores with the rows of y reordered, as many at a time as there are orders.
+
+    Coarse ones may differ from these, but not in whether they reach the observed score.
+    """
     for some in drawn:
+        coarse = pair.measure.permuted_coarsely(pair.a, pair.b, some) if coarsely else None
+        if coarse is not None:
+            yield _refined(pair, some, *coarse)
+            continue
         found = pair.measure.permuted(pair.a, pair.b, some)
         yield _prepared_anew(pair, some) if found is None else found
+
+
+def _refined(pair: Pair, some: Orders, found: Floats, error: float) -> Floats:
+    """Coarse scores, but precise ones wherever that could decide whether they reach the observed one."""
+    near = np.flatnonzero(np.abs(found - pair.value) <= 2 * error)
+    if near.size:
+        exact = pair.measure.permuted(pair.a, pair.b, some[near])
+        found[near] = _prepared_anew(pair, some[near]) if exact is None else exact
+    return found
 
 
 def _cycled(pair: Pair, seed: int) -> Iterator[Floats]:

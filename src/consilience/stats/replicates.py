@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from consilience.errors import ConsilienceError
 from consilience.stats.members import LeftOut, check_level, without_each_member, without_each_pair
@@ -23,10 +23,13 @@ __all__ = [
     "contrast",
     "jackknife",
     "member_replicates",
+    "p_not_both",
     "pair_replicates",
 ]
 
 Floats = NDArray[np.float64]
+
+_CLEAR = 0.005  # one of two effects is above zero: of a level of .05, a tenth is spent on saying so
 
 
 class Replicates(NamedTuple):
@@ -159,16 +162,19 @@ def contrast(cells: Replicates, weights: ArrayLike, *, resolution: float = 0.0) 
         raise ConsilienceError(f"weights have shape {w.shape}: they must end with the shape of the cells, {shape}")
     flat = w.reshape(*w.shape[: w.ndim - len(shape)], -1)  # (..., C)
     value = _weighted(flat, cells.mean.reshape(-1))
-    changes = [
-        np.stack([_weighted(flat, one) for one in factor.reshape(len(factor), -1)]) for factor in cells.changes
-    ]  # each (units, ...)
+    changes = [_weighted(flat, factor.reshape(len(factor), -1)) for factor in cells.changes]  # each (units, ...)
     units = np.where(flat != 0, cells.units.reshape(-1), np.inf).min(-1)
     return _effect(value, changes, units, resolution)
 
 
 def _weighted(weights: Floats, cells: Floats) -> Floats:
-    """Sum over cells; NaN only where a cell of non-zero weight is."""
+    """Sums over cells (..., C), for each unit of (units, C) where there are units.
+
+    NaN only where a cell of non-zero weight is.
+    """
     missing = np.isnan(cells)
+    if cells.ndim == 2:
+        return np.stack([_weighted(weights, one) if missing.any() else weights @ one for one in cells])
     total = weights @ np.where(missing, 0.0, cells)
     return np.where((weights[..., missing] != 0).any(-1), np.nan, total) if missing.any() else total
 
@@ -211,12 +217,46 @@ def jackknife(value: ArrayLike, *without: ArrayLike, units: ArrayLike, resolutio
     return _effect(corrected, changes, np.asarray(units, dtype=np.float64), resolution)
 
 
+def p_not_both(first: Effect, second: Effect) -> Floats:
+    r"""p of "both effects are at least zero", which is rejected where either lies clearly below.
+
+    .. math:: p = \begin{cases} \min(1,\, p_1 + c) & \text{where the second is clearly above zero} \\
+              \min(1,\, p_2 + c) & \text{where the first is} \\
+              \min(1,\, 2 \min(p_1, p_2)) & \text{else} \end{cases}
+
+    with :math:`p_i` the one-sided p of effect i being at least zero, and clearly above zero where its own p in the
+    other direction is below c = .005. Looking at two effects for one that is below doubles the chance to find it, but
+    not where one of them lies far above: it will not be found below.
+
+    Returns
+    -------
+    ndarray
+        In the shape of the effects; NaN where a standard error is.
+
+    Notes
+    -----
+    The level holds: where both are zero, the first two cases add c to it and take it off again; where one lies above
+    zero, a false rejection must come from the other. Simulated with 4 and 16 members, correlation -.7, 0 and .7
+    and the one effect 0 to 5 standard errors above zero, .05 is kept (tests/stats/test_replicates.py).
+
+    Examples
+    --------
+    >>> one, far = Effect(*np.array([-2.0, 1.0, 15.0])), Effect(*np.array([9.0, 1.0, 15.0]))
+    >>> one.p_below().round(4), p_not_both(one, far).round(4), p_not_both(one, one).round(4)
+    (np.float64(0.032), np.float64(0.037), np.float64(0.0639))
+    """
+    p = 2 * np.minimum(first.p_below(), second.p_below())
+    p = np.where(first.p_above() < _CLEAR, second.p_below() + _CLEAR, p)
+    p = np.where(second.p_above() < _CLEAR, first.p_below() + _CLEAR, p)
+    return np.minimum(p, 1.0)[()]
+
+
 def _p_above(value: Floats, se: Floats, df: Floats) -> Floats:
     """One-sided p; 1 where there is neither a difference nor a spread."""
     nothing = (se == 0) & (value == 0)
     with np.errstate(divide="ignore"):  # a difference without spread: infinitely many standard errors
         t = value / np.where(nothing, 1.0, se)
-    return np.where(nothing, 1.0, stats.t.sf(t, df))[()]
+    return np.where(nothing, 1.0, special.stdtr(df, -t))[()]  # as stats.t.sf, whose checks take ten times as long
 
 
 def _effect(value: Floats, changes: list[Floats], units: Floats, resolution: float) -> Effect:

@@ -19,6 +19,7 @@ __all__ = ["Curves", "Found", "Task", "curves", "interval", "largest_training_se
 _HELD_OUT = 5  # one row in so many is never trained on
 _ROWS_DRAWN, _FEWEST_DRAWS, _MOST_DRAWS = 16000, 8, 40
 _BLOCKS = 4  # sets of probe inputs for each draw of training inputs, where the rows suffice
+_FOLDS, _RARE = 6, 0.05  # a feature is rare if one row has more than this share of its variance
 _SEPARATE = 0.3  # share of the rows one draw may take for an error from the draws themselves
 # Noise power, g/(1−g), from which a threshold is too near for a ratio of sample sizes: the size trained on, the other.
 _NEAR, _AT = 2.0, 20.0
@@ -101,7 +102,7 @@ def _column(
 ) -> _Column:
     """Predictions at one sample size, `gaussian` being those of the equivalents."""
     rows = int(kept.sum())
-    plan = _plan(n, rows, task)
+    plan = _plan(n, rows, task, _folds(x, task))
     count = int(np.clip(_ROWS_DRAWN // plan.n, _FEWEST_DRAWS, _MOST_DRAWS))
     if rows < len(x):  # of a jackknife
         count = count // 2
@@ -140,13 +141,28 @@ def largest_training_set(rows: int, *, shared_inputs: bool) -> int:
     return (rows - max(2, rows // _HELD_OUT)) // (1 if shared_inputs else 2)
 
 
-def _plan(n: int, rows: int, task: Task) -> Plan:
+def _plan(n: int, rows: int, task: Task, folds: int) -> Plan:
     """As many training rows as asked for and possible, and probe rows from what is left."""
     sets = 1 if task.shared_inputs else 2
     held_out = max(2, rows // _HELD_OUT)
-    n_probe = min(task.n_probe, held_out)
     trained = min(n, largest_training_set(rows, shared_inputs=task.shared_inputs))
-    return Plan(trained, sets, n_probe, min(held_out // n_probe, _BLOCKS), task.standardise, task.noise_correlation)
+    # With rare features the number of probe rows matters, and in folds it takes nothing from what standardises.
+    free = min(rows - sets * trained, rows // 2) if folds > 1 else held_out
+    n_probe = min(task.n_probe, max(held_out, free))
+    blocks = min(max(held_out // n_probe, 1), _BLOCKS)
+    return Plan(trained, sets, n_probe, blocks, task.standardise, min(folds, n_probe), task.noise_correlation)
+
+
+def _folds(x: Floats, task: Task) -> int:
+    """Into how many parts probe rows are divided, one at a time not being standardised by.
+
+    A feature that a single row may have is multiplied by the more the more rows lack it, and is a constant in training
+    that noise is fitted to where only other rows have it. Fresh inputs meet statistics of all rows; leaving out all
+    probe rows at once leaves too few of them, and alignment of digits comes out .05 too high.
+    """
+    squares = np.square(x)
+    rare = squares.max(axis=0) > _RARE * squares.sum(axis=0)
+    return _FOLDS if task.standardise and bool(rare.any()) else 1
 
 
 def _gaussian(found: Estimate, task: Task) -> Curves:

@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     n_probe: int
     blocks: int
     standardise: bool  # every column, by the rows that are not probed
+    folds: int = 1  # of the probe rows, each of them alone left out of what standardises
     correlation: float = 0.0  # of two members' noise on one row
 
 
@@ -68,12 +69,9 @@ def draws(
 
     Leaving rows out replaces them and changes neither the other rows nor the noise on them.
     """
-    errors: list[tuple[float, float]] = []
-    outputs: list[Floats] = []
-    weights: list[Floats] = []
-    tails: list[float] = []
+    found: list[_Probed] = []
     used = plan.sets * plan.n
-    x_sums, y_sum = (x[kept].sum(axis=0), np.square(x[kept]).sum(axis=0)), y[kept].sum(axis=0)
+    sums = _Sums((x[kept].sum(axis=0), np.square(x[kept]).sum(axis=0)), y[kept].sum(axis=0), int(kept.sum()))
     for number, everything in enumerate(orders):
         places = np.flatnonzero(kept[everything])
         order = everything[places]
@@ -84,26 +82,85 @@ def draws(
             shared = np.random.default_rng([*seed, number, 1]).standard_normal((places[used - 1] + 1, 1, y.shape[1]))
             noise = np.sqrt(1 - plan.correlation) * noise + np.sqrt(plan.correlation) * shared[places[:used]]
         probes = order[::-1][: plan.blocks * plan.n_probe]
-        others = len(order) - len(probes)
-        x_mean, scale = _preprocessing(x_sums, x[probes], others, standardise=plan.standardise)
-        y_mean = (y_sum - y[probes].sum(axis=0)) / others
-        members = [
-            _train((x[rows] - x_mean) * scale, y[rows] - y_mean, ridge, own)
-            for rows, own in zip(np.split(order[:used], plan.sets), np.split(noise, plan.sets), strict=True)
-        ]
-        maps = _gram([member.basis for member in members], members, 1)
-        for block in range(plan.blocks):
-            probe = probes[block * plan.n_probe :][: plan.n_probe]
-            inputs = (x[probe] - x_mean) * scale
-            along = [inputs @ member.basis for member in members]  # (m, r)
-            centred = [one - one.mean(axis=0) for one in along]
-            errors.append(_errors(members, along, centred, y[probe] - y_mean))
-            outputs.append(_gram(centred, members, len(probe)))
-            weights.append(maps)
-            if block == 0:
-                tails.append(_tails(centred[0] * members[0].filtered))
-    risk, power = np.array(errors).T
-    return Draws(risk, power, np.array(outputs), np.array(weights), float(np.median(tails)))
+        blocks = np.split(probes, plan.blocks)
+        # With one fold, one training serves all blocks.
+        together = [_seen(x, y, sums, plan, ridge, order[:used], noise, probes)] if plan.folds == 1 else []
+        for block in blocks:
+            parts = [block] if together else np.array_split(block, plan.folds)
+            seen = together or [_seen(x, y, sums, plan, ridge, order[:used], noise, part) for part in parts]
+            found.append(_probed(seen, [(x[part], y[part]) for part in parts]))
+    risk, power = np.array([(one.risk, one.power) for one in found]).T
+    outputs, weights = np.array([one.outputs for one in found]), np.array([one.weights for one in found])
+    return Draws(risk, power, outputs, weights, float(np.median([one.tails for one in found[:: plan.blocks]])))
+
+
+class _Sums(NamedTuple):
+    """Over all rows that are used."""
+
+    x: tuple[Floats, Floats]  # of inputs, and of their squares
+    y: Floats
+    rows: int
+
+
+class _Seen(NamedTuple):
+    """Members, and how inputs and targets were centred and scaled for them."""
+
+    members: list[_Ensemble]
+    x_mean: Floats
+    scale: Floats
+    y_mean: Floats
+
+
+class _Probed(NamedTuple):
+    """What one set of probe rows says of one draw of training inputs."""
+
+    risk: float
+    power: float
+    outputs: Floats
+    weights: Floats
+    tails: float
+
+
+def _seen(
+    x: Floats,
+    y: Floats,
+    sums: _Sums,
+    plan: Plan,
+    ridge: float,
+    rows: NDArray[np.intp],
+    noise: Floats,
+    unseen: NDArray[np.intp],
+) -> _Seen:
+    """Train each member on its part of `rows`, with statistics of all rows but those `unseen`."""
+    others = sums.rows - len(unseen)
+    x_mean, scale = _preprocessing(sums.x, x[unseen], others, standardise=plan.standardise)
+    y_mean = (sums.y - y[unseen].sum(axis=0)) / others
+    members = [
+        _train((x[own] - x_mean) * scale, y[own] - y_mean, ridge, of_own)
+        for own, of_own in zip(np.split(rows, plan.sets), np.split(noise, plan.sets), strict=True)
+    ]
+    return _Seen(members, x_mean, scale, y_mean)
+
+
+def _probed(seen: list[_Seen], parts: list[tuple[Floats, Floats]]) -> _Probed:
+    """Probe the members of every fold by its own part of the probe rows, (inputs, targets)."""
+    columns: list[Floats] = []
+    errors: list[tuple[float, float]] = []
+    tails: list[float] = []
+    for one, (inputs, targets) in zip(seen, parts, strict=True):
+        scaled = (inputs - one.x_mean) * one.scale
+        along = [scaled @ member.basis for member in one.members]  # (m, r)
+        centred = [at - at.mean(axis=0) for at in along]
+        columns.append(_columns(centred if len(seen) == 1 else along, one.members))
+        errors.append(_errors(one.members, along, centred, targets - one.y_mean))
+        tails.append(_tails(centred[0] * one.members[0].filtered))
+    outputs = np.concatenate(columns)
+    if len(seen) > 1:
+        outputs -= outputs.mean(axis=0)
+    sizes = np.array([len(inputs) for inputs, _ in parts])
+    risk, power = (sizes[:, None] * errors).sum(axis=0) / sizes.sum()
+    weights = np.mean([_gram(_columns([m.basis for m in one.members], one.members), 1) for one in seen], axis=0)
+    return _Probed(float(risk), float(power), _gram(outputs, len(outputs)), weights, float(np.mean(tails)))
 
 
 def _preprocessing(
@@ -155,10 +212,14 @@ def _errors(
     return float(risk), float(np.mean([np.sum(one**2) for one in noise])) / len(targets)
 
 
-def _gram(features: list[Floats], members: list[_Ensemble], m: int) -> Floats:
-    """Second moments (parts, k, parts, k) of every member's parts, given features (m, r) in each one's basis."""
+def _columns(features: list[Floats], members: list[_Ensemble]) -> Floats:
+    """Every member's parts (m, parts, k), given features (m, r) in each one's basis."""
     columns = [np.tensordot(at, member.parts, axes=1) for at, member in zip(features, members, strict=True)]
-    parts = np.concatenate(columns, axis=1)  # (m, parts, k)
+    return np.concatenate(columns, axis=1)
+
+
+def _gram(parts: Floats, m: int) -> Floats:
+    """Second moments (parts, k, parts, k) over m rows of parts (m, parts, k)."""
     flat = parts.reshape(len(parts), -1)
     return (flat.T @ flat / m).reshape(*parts.shape[1:], *parts.shape[1:])
 

@@ -116,13 +116,16 @@ def predict(
         Whether members train on the same inputs.
     standardised : bool
         Whether columns were divided by their standard deviation over these rows: probe inputs are then left out of
-        it, as the held-out inputs of a study are. By default whether every column that varies has variance 1.
+        it, as the held-out inputs of a study are; a sixth of them at a time where some column owes more than a
+        twentieth of its variance to one row, since statistics of fewer rows differ then. By default whether every
+        column that varies has variance 1.
     method
         "rows", or "gaussian" for the deterministic equivalents of Gaussian inputs alone: faster, and within
         .01 of "rows" for inputs that are.
     n_probe : int
-        Probe inputs, at most a fifth of the rows. Heavy-tailed inputs have rare ones that rule a correlation, and
-        more of them among more.
+        Probe inputs, at most a fifth of the rows, or, where columns are standardised and one row rules some of them,
+        what is not trained on, up to half. Heavy-tailed inputs have rare ones that rule a correlation, and more of
+        them among more.
     groups : int
         Groups of the delete-group jackknife behind the intervals, used where n_train is above .3 of the rows (the
         variance of draws serves below); 0 leaves intervals out and is up to `groups`/2 times faster.
@@ -142,11 +145,10 @@ def predict(
     -----
     Accuracy on real data is measured by `benchmarks/predict.py`, which trains ridge regressions at SNR .25, 1 and 4:
     with ridge 1e-3 the mean is within .016 on diabetes (n up to 200), .029 on Fashion-MNIST at 14×14 (n up to
-    8000; .008 with pixels on one scale) and .025 on digits up to n = 500 (.011 with pixels on one scale), where
+    8000; .008 with pixels on one scale) and .034 on digits up to n = 1000 (.011 with pixels on one scale), where
     formulas for Gaussian inputs are up to .02, .09 and .23 too high. At n = 1000 of a pool of 1438 digits,
-    standardised by column, it is .065 ± .02 too high at SNR .25: pixels that are on in a single image and in none
-    trained on rule the correlation, and fewer images are left to have them than in the pool itself. Without ridge
-    it is within .053 elsewhere, with standard errors of up to .08. One split scatters by up to .2 there.
+    standardised by column, pixels that are on in few images of the pool and in none trained on rule the correlation,
+    and one split scatters by up to .2. Without ridge it is within .053 elsewhere, with standard errors of up to .08.
 
     `tails` is E[s²]/E[s]² of s, the noise variance of the output at one probe input, over the value
     1 + 2 tr T²/(tr T)² it has for Gaussian inputs: Mardia's kurtosis in the metric of the noise.
