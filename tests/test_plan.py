@@ -209,13 +209,13 @@ def test_template_attributes_tell_study_and_data(deep, template):
     assert set(json.loads(template.attrs["versions"])) >= {"python", "consilience", "jax", "numpy"}
     assert json.loads(template.attrs["hardware"])["cores"] >= 1
     assert reread(deep.study).toml() == template.attrs["study"]
-    assert json.loads(template.attrs["optional"]) == ["alignment_by_part"]
+    assert json.loads(template.attrs["optional"]) == ["alignment_by_part", "failure"]
 
 
 def test_runs_with_linear_networks_have_their_regimes():
     for axes in ({}, {"network.kind": ["mlp", "linear"]}):
         optional = json.loads(Plan(study(DESCENT, axes=axes)).template().attrs["optional"])
-        assert optional == ["alignment_by_part", "regime", "imbalance", "hidden_from_map", "hidden_kept"]
+        assert optional == ["alignment_by_part", "failure", "regime", "imbalance", "hidden_from_map", "hidden_kept"]
 
 
 def mlp_parameters(*widths: int) -> int:

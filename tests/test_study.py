@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.studies import EXACT, GRADIENT, INF, python, reread, study, study_file, tables
 
+from consilience._variants import key_of
 from consilience.data import PROCESSES, SOURCES
 from consilience.errors import ConsilienceError
 from consilience.registry import measures
@@ -19,8 +20,8 @@ BUILT_IN = sorted(built_in_studies())
 AXES = {"train.weight_decay": [0, 1e-3], "network.hidden": [[4], [4, 3]]}
 
 
-def hashes(of: Study) -> dict[tuple[object, ...], str]:
-    return {tuple(cell.coordinates.values()): cell.hash for cell in of.cells()}
+def hashes(of: Study) -> dict[str, str]:
+    return {key_of(cell.coordinates): cell.hash for cell in of.cells()}
 
 
 # --- what is written is what is read ---
