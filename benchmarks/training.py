@@ -81,6 +81,15 @@ class ConvolutionCase(Case):
         return f"3×3 convolutions 1→{'→'.join(map(str, self.widths[1:-1]))} on 14×14, batch {self.batch}"
 
     @property
+    def operations(self) -> int:
+        """Of the products of patches and weights, and of the dense layer."""
+        *channels, n_outputs = (1, *self.widths[1:])
+        places = [(14 // 2**depth) ** 2 for depth in range(len(channels))]
+        products = [9 * n_in * n_out * at for (n_in, n_out), at in zip(pairwise(channels), places, strict=False)]
+        products.append(channels[-1] * places[-1] * n_outputs)
+        return 2 * self.batch * (3 * sum(products) - products[0])
+
+    @property
     def image_shape(self) -> tuple[int, int] | None:
         return 14, 14
 
