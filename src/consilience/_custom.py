@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, make_dataclass
+from typing import Any, TypeVar, cast
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["reference", "resolve"]
+__all__ = ["hashable", "options_class", "reference", "resolve"]
 
+Base = TypeVar("Base")
+
+_PLAIN = (bool, int, float, str)  # types of a default that are the option's type
 _GIVEN: dict[str, Callable[..., Any]] = {}  # functions given as such: one of a notebook cannot be imported again
 
 
@@ -65,3 +70,33 @@ def resolve(name: str, *, what: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConsilienceError(f"{what} {name!r}: {attribute} is {type(found).__name__} and cannot be called")
     return found
+
+
+def options_class(
+    name: str, base: type[Base], parameters: Sequence[inspect.Parameter], facts: Mapping[str, Any]
+) -> type[Base]:
+    """Return a frozen dataclass of kind `base`, with a function's parameters as fields and `facts` as attributes.
+
+    An option is of the type of its default, where that is a number, text or yes/no.
+    """
+    made = make_dataclass(
+        name.rpartition(":")[2].replace(".", "_"),
+        [_option(parameter) for parameter in parameters],
+        bases=(base,),
+        namespace=dict(facts),
+        frozen=True,
+        kw_only=True,
+    )
+    return cast("type[Base]", made)
+
+
+def hashable(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(hashable, cast("Any", value))) if isinstance(value, list | tuple) else value
+
+
+def _option(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty:
+        return parameter.name, Any
+    kind: Any = type(parameter.default) if type(parameter.default) in _PLAIN else Any
+    return parameter.name, kind, field(default=hashable(parameter.default))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from consilience._custom import resolve
+from consilience._custom import hashable, options_class, resolve
 from consilience.data.noise.base import NoiseKeys, NoiseProcess, amplitude, sample_keys
 from consilience.data.source import CLASSIFICATION, REGRESSION, Task
 from consilience.errors import ConsilienceError, require
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["CustomNoise", "custom_process"]
 
 _GIVEN = 4  # parameters that are no options: key, x, y, level
-_PLAIN = (bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class CustomNoise(NoiseProcess):
     def __post_init__(self) -> None:
         super().__post_init__()
         for option in self._options():
-            object.__setattr__(self, option, _hashable(getattr(self, option)))
+            object.__setattr__(self, option, hashable(getattr(self, option)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the function's name: the class was made here and cannot be imported."""
@@ -117,10 +116,6 @@ class CustomNoise(NoiseProcess):
         return jnp.asarray(returned[0], x.dtype), jnp.asarray(returned[1], y.dtype)
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, cast(Any, value))) if isinstance(value, list | tuple) else value
-
-
 @functools.cache
 def custom_process(name: str) -> type[NoiseProcess]:
     """Return the noise process of the function "package.module:function"; its options are the function's parameters.
@@ -153,24 +148,7 @@ def custom_process(name: str) -> type[NoiseProcess]:
             f"noise process {name!r}: its corrupts must be 'labels' or 'inputs', and its tasks among 'classification' "
             f"and 'regression', not {facts['corrupts']!r} and {sorted(facts['tasks'])}"
         )
-    options = [_option(one) for one in parameters[_GIVEN:]]
-    made = make_dataclass(
-        name.rpartition(":")[2].replace(".", "_"),
-        options,
-        bases=(CustomNoise,),
-        namespace=facts,
-        frozen=True,
-        kw_only=True,
-    )
-    return cast("type[NoiseProcess]", made)
-
-
-def _option(parameter: inspect.Parameter) -> Any:
-    """Return the dataclass field of a parameter: of the type of its default, where that is a plain value."""
-    if parameter.default is parameter.empty:
-        return parameter.name, Any
-    kind: Any = type(parameter.default) if type(parameter.default) in _PLAIN else Any
-    return parameter.name, kind, field(default=_hashable(parameter.default))
+    return options_class(name, CustomNoise, parameters[_GIVEN:], facts)
 
 
 def _rebuild(name: str, options: dict[str, Any]) -> NoiseProcess:

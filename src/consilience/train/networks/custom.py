@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
 import equinox as eqx
@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from consilience._custom import resolve
+from consilience._custom import hashable, options_class, resolve
 from consilience.errors import ConsilienceError
 from consilience.train.networks.base import Network, NetworkOptions, Sizes, traced_floats
 
 __all__ = ["CustomNetwork", "custom_network"]
 
 _GIVEN = 2  # parameters that are no options: n_inputs, n_outputs; and `key`, by name
-_PLAIN = (bool, int, float, str)
 _ROWS = 3  # of the batch that a network is checked on
 
 
@@ -44,7 +43,7 @@ class CustomNetwork(NetworkOptions):
     def __post_init__(self) -> None:
         self._check()
         for option in self._options():
-            object.__setattr__(self, option, _hashable(getattr(self, option)))
+            object.__setattr__(self, option, hashable(getattr(self, option)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the function's name: the class was made here and cannot be imported."""
@@ -152,10 +151,6 @@ def _trainable(leaf: object) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, cast(Any, value))) if isinstance(value, list | tuple) else value
-
-
 @functools.cache
 def custom_network(name: str) -> type[NetworkOptions]:
     """Return the network of the function "package.module:function"; its options are the function's parameters.
@@ -178,23 +173,7 @@ def custom_network(name: str) -> type[NetworkOptions]:
         )
     document = (inspect.getdoc(function) or f"Network of {name}").splitlines()[0]
     facts = {"name": name, "function": staticmethod(function), "__doc__": document}
-    made = make_dataclass(
-        name.rpartition(":")[2].replace(".", "_"),
-        [_option(one) for one in options],
-        bases=(CustomNetwork,),
-        namespace=facts,
-        frozen=True,
-        kw_only=True,
-    )
-    return cast("type[NetworkOptions]", made)
-
-
-def _option(parameter: inspect.Parameter) -> Any:
-    """Return the dataclass field of a parameter: of the type of its default, where that is a plain value."""
-    if parameter.default is parameter.empty:
-        return parameter.name, Any
-    kind: Any = type(parameter.default) if type(parameter.default) in _PLAIN else Any
-    return parameter.name, kind, field(default=_hashable(parameter.default))
+    return options_class(name, CustomNetwork, options, facts)
 
 
 def _rebuild(name: str, options: dict[str, Any]) -> NetworkOptions:
