@@ -168,7 +168,7 @@ def test_what_levenberg_marquardt_cannot_do_is_refused(ensemble):
 
 def test_bytes_of_second_order_hold_its_matrices(ensemble):
     study = ensemble()
-    weights = count_parameters(TANH, study.splits.d, study.splits.n_outputs)
+    weights = count_parameters(TANH, study.sizes("adam"))
     plain, lm, lbfgs = (
         bytes_per_network(study, study.spec(Cell(10, 0.0, TANH, options)))
         for options in (replace(LM, optimizer="adam"), LM, LBFGS)

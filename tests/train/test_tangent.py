@@ -9,7 +9,7 @@ import pytest
 
 from consilience import theory
 from consilience.errors import ConsilienceError
-from consilience.train import MLP, Cell, Linear, TrainOptions
+from consilience.train import MLP, Cell, Linear, Sizes, TrainOptions
 from consilience.train.tangent import tangent_kernel
 
 # Products of float32 gradients: a few hundred terms of order one.
@@ -22,7 +22,7 @@ def inputs(rows, d=3, seed=0):
 
 def by_differences(options, x, outputs, seed):
     """Kernel from central differences of every weight."""
-    build = eqx.filter_jit(lambda key: options.build(x.shape[1], outputs, key=key))
+    build = eqx.filter_jit(lambda key: options.build(Sizes(x.shape[1], outputs), key=key))
     network = build(jax.random.key(seed, impl="threefry2x32"))
     leaves, structure = jax.tree.flatten(jax.tree.map(lambda w: np.asarray(w * options.init_scale), network))
     columns, step = [], 1e-2
@@ -50,7 +50,7 @@ def test_kernel_is_that_of_finite_differences(options, outputs):
 def test_linear_network_has_the_kernel_of_its_two_layers():
     """f = W₂W₁x: gradients by W₂ give x'W₁'W₁x', those by W₁ ‖W₂‖² x'x'."""
     options, x = Linear((6,), init_scale=0.7), inputs(8)
-    build = eqx.filter_jit(lambda key: options.build(3, 1, key=key))
+    build = eqx.filter_jit(lambda key: options.build(Sizes(3, 1), key=key))
     first, second = (0.7 * layer_map(layer) for layer in build(jax.random.key(0, impl="threefry2x32")).dense)
     hidden = x @ first
     wanted = hidden @ hidden.T + np.sum(second**2) * (x @ x.T)

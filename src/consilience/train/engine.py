@@ -90,7 +90,8 @@ class Ensemble:
     def sizes(self, optimizer: str) -> Sizes:
         """Return what the networks must fit: these data, and the optimizer."""
         splits = self.splits
-        return Sizes(splits.train_x.shape[1], splits.n_outputs, splits.image_shape, optimizer)
+        named = "adam" if optimizer == "adamw" else optimizer  # one update, two names
+        return Sizes(splits.train_x.shape[1], splits.n_outputs, splits.image_shape, named)
 
     def spec(self, cell: Cell) -> Spec:
         """Return the program the cell belongs to: its options less those that are data of the program.
@@ -184,7 +185,7 @@ def _shape(options: TrainOptions) -> TrainOptions:
     """What of the options shapes the program: those that are data of it only in whether there are any."""
     return replace(
         options,
-        optimizer="adam" if options.optimizer == "adamw" else options.optimizer,  # one update, two names
+        optimizer="adam" if options.optimizer == "adamw" else options.optimizer,  # as in `Ensemble.sizes`
         learning_rate=1.0,
         weight_decay=float(options.weight_decay > 0),
         stop_loss=float(options.stop_loss > 0),

@@ -183,7 +183,13 @@ def dense_layer(
     bias: bool,
     key: Array,
     width: int | None = None,
+    outputs: int = 1,
 ) -> Dense:
-    """Return a dense layer by its place in the network; `width` is the input's, where n_in counts positions too."""
-    how = scale(parametrisation, role, fan_in=n_in, n_in=width or n_in, n_out=n_out, gain=gain, optimizer=optimizer)
+    """Return a dense layer by its place in the network.
+
+    `width` is the input's, where n_in counts positions too; `outputs` the number of things side by side in n_out, as
+    queries, keys and values are.
+    """
+    units = n_out // outputs
+    how = scale(parametrisation, role, fan_in=n_in, n_in=width or n_in, n_out=units, gain=gain, optimizer=optimizer)
     return Dense(n_in, n_out, gain=gain, bias=bias, key=key, scale=how)

@@ -192,7 +192,7 @@ class Transformer(NetworkOptions):
         mup = self.parametrisation == "mup"
         return Layer(
             attention=(
-                self._dense(width, 3 * width, "hidden", sizes, keys[0]),
+                self._dense(width, 3 * width, "hidden", sizes, keys[0], outputs=3),
                 self._dense(width, width, "hidden", sizes, keys[1]),
             ),
             perceptron=(
@@ -205,7 +205,9 @@ class Transformer(NetworkOptions):
             activation=self.activation,
         )
 
-    def _dense(self, n_in: int, n_out: int, role: Role, sizes: Sizes, key: Array, gain: float = 1.0) -> Dense:
+    def _dense(
+        self, n_in: int, n_out: int, role: Role, sizes: Sizes, key: Array, *, gain: float = 1.0, outputs: int = 1
+    ) -> Dense:
         return dense_layer(
             n_in,
             n_out,
@@ -215,6 +217,7 @@ class Transformer(NetworkOptions):
             gain=gain,
             bias=True,
             key=key,
+            outputs=outputs,
         )
 
     def _norm(self, sizes: Sizes) -> Norm:
