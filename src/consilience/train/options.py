@@ -118,6 +118,8 @@ class TrainOptions:
     def held_out(self, n_train: int) -> int:
         """Return how many of a member's training samples are held out to stop by: the nearest number, 1 or more.
 
+        Examples
+        --------
         >>> [TrainOptions(validation=0.2).held_out(n) for n in (2, 4, 10, 100)]
         [1, 1, 2, 20]
         """
