@@ -144,8 +144,6 @@ class Comparisons:
         Those to be compared.
     layers, members
         Of the whole run.
-    targets
-        True classes of the probe inputs, where they have any.
     """
 
     def __init__(
