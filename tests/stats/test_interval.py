@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.stats.pairs import LEAVES_OUT, gaussian, related
 from consilience import DegenerateWarning, get_measure, measures
 from consilience.errors import ConsilienceError
 from consilience.stats import interval
+from consilience.stats.interval import _ends
 from consilience.testing.libraries import _converted
 
 
@@ -128,6 +130,12 @@ def test_identical_inputs_have_no_width():
     x, _ = related()
     for name, value in (("cka", 1.0), ("procrustes", 0.0), ("mutual_knn(k=3)", 1.0)):
         assert interval(name, x, x)[:4] == pytest.approx((value, value, value, 0.0), abs=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 3e-16, math.pi / 2 - 3e-16, math.pi / 2])
+def test_rounding_at_a_bound_stays_rounding(value):
+    low, high = _ends(get_measure("procrustes"), value, 1e-14)
+    assert value - 2e-14 <= low <= value <= high <= value + 2e-14
 
 
 def test_a_bootstrap_is_refused_with_the_reason():

@@ -19,6 +19,7 @@ Resampling: TypeAlias = Literal["jackknife", "subsample"]
 
 _GROUPS = 30  # left out one after the other where leaving out each row has no shortcut
 _HALVES = 100
+_TELLING = 4  # a margin of more times the distance to a bound, as from rounding at zero, would explode in the logarithm
 
 
 class Interval(NamedTuple):
@@ -72,8 +73,8 @@ def interval(
 
     The interval is :math:`f^{-1}\bigl(f(s) \pm t\, f'(s)\, \mathrm{se}\bigr)`, t the quantile of Student's t with as
     many degrees of freedom as there are replicates less one, and f Fisher's z for similarities of at most 1, the logit
-    of the share of the largest distance, the logarithm for distances without bound, else the identity; it is cut off
-    at the bounds of the measure.
+    of the share of the largest distance, the logarithm for distances without bound, else (and where a distance is
+    within a quarter of its margin of a bound) the identity; it is cut off at the bounds of the measure.
 
     What it covers: for estimators without bias (debiased CKA, bias-corrected distance correlation) the score of
     infinitely many samples; for all others the mean score of n samples, which depends on n.
@@ -202,7 +203,7 @@ def _ends(measure: Measure, value: float, margin: float) -> tuple[float, float]:
     low, high = measure.bounds
     if measure.kind is Kind.SIMILARITY and high == 1.0 and -1 < value < 1:
         ends = np.tanh(np.arctanh(value) + np.array([-1, 1]) * margin / (1 - value * value))
-    elif measure.kind is Kind.DISTANCE and low == 0.0 and 0 < value < high:
+    elif measure.kind is Kind.DISTANCE and low == 0.0 and margin < _TELLING * min(value, high - value):
         ends = _positive(value, margin, high)
     else:
         ends = value + np.array([-1, 1]) * margin
