@@ -6,9 +6,10 @@ is that for debiased CKA, and the mean score of n samples (over all repetitions)
 
     python benchmarks/calibration.py                    # ten rounds, half an hour on two free cores
     python benchmarks/calibration.py --rounds 1         # a tenth of the repetitions
-    python benchmarks/calibration.py --only rsa --part coverage
+    python benchmarks/calibration.py --only rsa --part coverage --samples 300
     python benchmarks/calibration.py --raw FILE         # keeps what is done, and goes on from there
-    python benchmarks/calibration.py --out docs         # writes data/coverage.csv, data/level.csv and tables of a page
+    python benchmarks/calibration.py --out docs         # writes data/coverage.csv, data/level.csv and tables of a page;
+                                                        # rows of settings that were not run now stay as they are
 
 Every round adds repetitions to all settings, so that it may be stopped after any. Tables are printed as in
 docs/uncertainty.md.
@@ -126,17 +127,17 @@ def has_room(measure: str, n: int, d: int) -> bool:
     return measure != "cca" or 2 * d < n
 
 
-def coverage_jobs(only: Sequence[str]) -> list[tuple[Any, ...]]:
+def coverage_jobs(only: Sequence[str], samples: Sequence[int]) -> list[tuple[Any, ...]]:
     """Arguments of `covered`, without the turn: repetitions are those of one round."""
     jobs: list[tuple[Any, ...]] = []
     for measure in only:
-        for n in SAMPLES:
+        for n in samples:
             for d in FEATURES:
                 if has_room(measure, n, d):
                     each = {30: 40, 100: 30, 300: 15}[n]
                     each = {("rsa", 300): 6, ("procrustes", 300): 6 if d == 500 else 15}.get((measure, n), each)
                     jobs += [(measure, "jackknife", n, d, name, each) for name in ALIGNMENT]
-        if measure in ("cka", "procrustes", "cca", "information_imbalance"):
+        if measure in ("cka", "procrustes", "cca", "information_imbalance") and 100 in samples:
             jobs += [(measure, "subsample", 100, 5, name, 20) for name in ALIGNMENT]
     return jobs
 
@@ -163,7 +164,7 @@ def keys(options: argparse.Namespace) -> list[str]:
     jobs: list[str] = []
     for turn in range(options.rounds):
         if options.part != "level":
-            jobs += [json.dumps(["covered", *job, turn]) for job in coverage_jobs(options.only)]
+            jobs += [json.dumps(["covered", *job, turn]) for job in coverage_jobs(options.only, options.samples)]
         if options.part != "coverage":
             named = [job if job[0] == "layer-max" else ("rejected", *job) for job in level_jobs(options.only)]
             jobs += [json.dumps([*job, turn]) for job in named]
@@ -220,6 +221,23 @@ def level_table(found: list[Level]) -> str:
     return "\n".join(lines)
 
 
+def earlier_rows(path: Path, kind: type[Coverage] | type[Level]) -> list[Any]:
+    """Rows of an earlier call."""
+    if not path.exists():
+        return []
+    types = kind.__annotations__
+    with path.open(newline="") as file:
+        return [
+            kind(**{name: {"int": int, "float": float, "str": str}[types[name]](text) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def updated(earlier: Sequence[Any], found: Sequence[Any], length: int) -> list[Any]:
+    """Rows, by their first `length` columns: those found now in place of earlier ones."""
+    return list(({row[:length]: row for row in earlier} | {row[:length]: row for row in found}).values())
+
+
 def write(path: Path, rows: Sequence[NamedTuple]) -> None:
     """Write rows as CSV."""
     with path.open("w", newline="") as file:
@@ -233,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", nargs="+", default=list(MEASURES))
+    parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), help="n of coverage")
     parser.add_argument("--part", choices=("coverage", "level", "all"), default="all")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--out", type=Path)
@@ -252,12 +271,18 @@ def main() -> None:
                     with options.raw.open("a") as file:
                         file.write(json.dumps([jobs[job], job.result()]) + "\n")
     intervals, levels = gathered({key: done[key] for key in wanted})
-    for rows, table, name in ((intervals, coverage_table, "coverage"), (levels, level_table, "level")):
+    parts: list[tuple[list[Any], Any, Any, str, int]] = [
+        (intervals, Coverage, coverage_table, "coverage", 5),
+        (levels, Level, level_table, "level", 3),
+    ]
+    for rows, kind, table, name, length in parts:
         if rows:
-            print(table(rows), end="\n\n")  # pyright: ignore
+            print(table(rows), end="\n\n")
             if options.out:
-                write(options.out / "data" / f"{name}.csv", rows)
-                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(rows))  # pyright: ignore
+                path = options.out / "data" / f"{name}.csv"
+                rows = updated(earlier_rows(path, kind), rows, length)
+                write(path, rows)
+                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(rows))
     print(f"{time.perf_counter() - start:.0f} s on {options.workers} processes")
 
 

@@ -80,7 +80,8 @@ def test_linear_test_error_is_as_theory_says(linear):
 
 def test_gradient_descent_gives_the_networks_of_the_closed_form(tmp_path):
     n_train = [10, 20, 60, 80, 90, 110, 120, 200, 400]
-    run = Study.load("linear", **{"grid.members": 3, "grid.n_train": n_train}).run(tmp_path / "run")
+    grid = {"grid.members": 3, "grid.n_train": n_train, "grid.snr": [1, float("inf")]}
+    run = Study.load("linear", **grid).run(tmp_path / "run")
     exact, gradient = (run.sel({"train.solver": solver}) for solver in ("exact", "gradient"))
     # The initial weights, 0.002 in scale, leave a part of that size in directions no sample constrains.
     assert float(abs(exact.alignment - gradient.alignment).max()) < 0.002
@@ -116,8 +117,8 @@ def test_fashion_is_least_aligned_between_800_and_1500_samples(tmp_path):
         if os.environ.get("CONSILIENCE_REQUIRE_FASHION_MNIST") == "1":
             pytest.fail(f"{FASHION_MNIST} is required here and is not there")
         pytest.skip("needs Debian's dataset-fashion-mnist")
-    grid = {"grid.snr": [0.25, float("inf")], "grid.n_train": [10, 800, 1500, 20000], "measure.measures": ["cka"]}
-    run = Study.load("fashion", **grid).run(tmp_path / "run")
+    grid = {"grid.snr": [0.25, float("inf")], "grid.n_train": [10, 800, 1500, 20000], "grid.members": 5}
+    run = Study.load("fashion", **grid, **{"measure.measures": ["cka"]}).run(tmp_path / "run")
     noisy, clean = scores(run, "hidden_1", "cka").mean
     dip = noisy[1:3].mean()
     assert dip < 0.45

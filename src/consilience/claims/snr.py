@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["grows_with_snr"]
 
+_CLEAR = 0.04
+"""Two-sided p below which alignment grows or falls: .05 is wrong in up to 5.9 % of simulated runs with few members."""
+
 
 @claim("C1", "Alignment grows monotonically with SNR", each_combination=True)
 def grows_with_snr(dataset: xr.Dataset) -> Verdict:
     """Test an ordered alternative along SNR at fixed n_train, combined over n_train.
 
-    Supported: the trend (`consilience.stats.ordered_trend`) is up, two-sided p < .05, and no single step to the
+    Supported: the trend (`consilience.stats.ordered_trend`) is up, two-sided p < .04, and no single step to the
     next SNR, at any n_train, falls clearly. Contradicted: the trend is down, or some step falls clearly after
     Holm's correction for all steps; for there being two ways, at half the level each. Effect: weighted mean of the high
     SNRs less that of the low ones, averaged over n_train.
@@ -53,9 +56,9 @@ def _judge(trend: Trend) -> tuple[Outcome, float]:
     """The outcome and its p; one-sided p of falls are doubled, to be two-sided like the trend's."""
     falls = float(np.nanmin(trend.p_fall))
     down = min(1.0, 2 * min(2 * falls, trend.p if trend.rise.value < 0 else 1.0))
-    if down < 1 - LEVEL:
+    if down < _CLEAR:
         return "contradicted", down
-    return ("supported" if trend.p < 1 - LEVEL and trend.rise.value > 0 else "inconclusive"), trend.p
+    return ("supported" if trend.p < _CLEAR and trend.rise.value > 0 else "inconclusive"), trend.p
 
 
 def _levels(curves: Curves, effect: Quantity) -> str:
@@ -64,7 +67,7 @@ def _levels(curves: Curves, effect: Quantity) -> str:
 
 
 def _steps(curves: Curves, trend: Trend) -> str:
-    clear = 4 * trend.p_fall < 1 - LEVEL
+    clear = 4 * trend.p_fall < _CLEAR
     total = int(np.isfinite(trend.p_fall).sum())
     if not clear.any():
         return f"none of {total} steps to the next SNR falls clearly"

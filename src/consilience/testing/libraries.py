@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Generator
-from typing import Any, cast
+from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -27,28 +27,41 @@ _FLOAT32 = 2e-3
 def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: Any = None) -> None:
     """Scores, and scores of all pairs, agree with `expected`, NumPy's, in every installed library.
 
-    JAX compiles every operation it meets, so that calls outside ``jax.jit`` are tried with default options only.
+    JAX compiles for seconds, every operation by itself outside ``jax.jit``: all pairs, and a call without, are tried
+    there with default options only.
     """
     matrix = to_numpy(pairwise([x, y], measure, targets=targets))
     for library in filter(_installed, LIBRARIES):
+        compiled = library == "jax"
         with _double_precision(library):
             a, b = _converted(library, x), _converted(library, y)
-            truth = None if targets is None else _converted(library, targets)
-            if library == "jax":
-                jitted = importlib.import_module("jax").jit(lambda a, b: measure(a, b, targets=targets))(a, b)
-                _assert_close(measure, "jitted jax", to_numpy(jitted), expected, _FLOAT64)
-            if library == "jax" and measure.changed_options:
+            if compiled:
+                _assert_close(measure, "jitted jax", _jitted(measure, a, b, targets), expected, _FLOAT64)
+            if compiled and measure.changed_options:
                 continue
+            truth = None if targets is None else _converted(library, targets)
             score = measure(a, b, targets=truth)
             assert type(score) is type(a), f"{measure.label} of {library} arrays is a {type(score).__name__}"
             assert score.ndim == 0, f"{measure.label} has shape {tuple(score.shape)}, not ()"
             _assert_close(measure, library, to_numpy(score), expected, _FLOAT64)
-            scores = to_numpy(pairwise([a, b], measure, targets=truth))
-            _assert_close(measure, f"pairwise {library}", scores, matrix, _FLOAT64)
-        if library == "jax":
+            scores = _jitted_pairs(measure, a, b, targets) if compiled else pairwise([a, b], measure, targets=truth)
+            _assert_close(measure, f"pairwise {library}", to_numpy(scores), matrix, _FLOAT64)
+        if compiled:
             a, b = _converted(library, x), _converted(library, y)
-            single = importlib.import_module("jax").jit(lambda a, b: measure(a, b, targets=targets))(a, b)
-            _assert_close(measure, "float32 jax", to_numpy(single), expected, _FLOAT32)
+            _assert_close(measure, "float32 jax", _jitted(measure, a, b, targets), expected, _FLOAT32)
+
+
+def _jitted(measure: Measure, a: Any, b: Any, targets: Any) -> Any:
+    return to_numpy(_jit(lambda a, b: measure(a, b, targets=targets))(a, b))
+
+
+def _jitted_pairs(measure: Measure, a: Any, b: Any, targets: Any) -> Any:
+    return _jit(lambda a, b: pairwise([a, b], measure, targets=targets))(a, b)
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without optimization: each function is called once."""
+    return importlib.import_module("jax").jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def check_gradient(measure: Measure, x: Any, y: Any) -> None:
@@ -71,8 +84,7 @@ def check_gradient(measure: Measure, x: Any, y: Any) -> None:
 
 def _jax_gradient(measure: Measure, x: Any, y: Any) -> np.ndarray[Any, Any]:
     jax = importlib.import_module("jax")
-    gradient = cast(Callable[..., Any], jax.jit(jax.grad(measure)))
-    return to_numpy(gradient(x, y))
+    return to_numpy(_jit(jax.grad(measure))(x, y))
 
 
 def _torch_gradient(measure: Measure, x: Any, y: Any) -> np.ndarray[Any, Any]:
