@@ -1,6 +1,6 @@
 """Networks trained by PyTorch in a study: noise, grid, measures, statistics and report stay Consilience's.
 
-    python examples/pytorch_trainer.py [--steps 4000] [--members 8] [--out runs/pytorch]
+    python examples/pytorch_trainer.py [--steps 4000] [--members 8] [--workers 2] [--out runs/pytorch]
 
 trains on two SNRs and three sizes of the training set of the built-in study `demo`. On the command line the same
 trainer is ``trainer = "pytorch_trainer:train"`` in a study file beside this one.
@@ -63,7 +63,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", default="runs/pytorch")
     options = parser.parse_args()
-    run = study(options.steps, options.members).run(options.out)
+    run = study(options.steps, options.members).run(options.out, workers=options.workers)
     print(run["alignment"].sel(layer="hidden_1", measure="cka").mean("pair").to_pandas().round(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -147,6 +148,70 @@ def test_resumed_run_has_the_same_bits(finished, tmp_path):
         run(with_trainer(), folder, progress=stop)
     assert open_run(folder)["done"].sum() == 2
     assert_same_bits(without_times(run(with_trainer(), folder)), without_times(finished))
+
+
+ELSEWHERE = """
+import os
+import numpy as np
+
+def train(training, *, dies=False):
+    if training.member == 1:
+        if dies:
+            os._exit(1)  # without a word, as a process that is killed for its memory
+        raise RuntimeError("would not train")
+    weights = np.linalg.pinv(training.x) @ training.y
+    return lambda x: {"hidden_1": x @ weights, "output": x @ weights}
+"""
+
+
+def elsewhere(tmp_path, monkeypatch, **options):
+    """A trainer in a module of the current directory, which other processes import for themselves."""
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    monkeypatch.chdir(tmp_path)
+    return Study(**SMALL, trainer={"function": "elsewhere:train", "layers": ["hidden_1", "output"], **options})
+
+
+def test_processes_give_the_bits_of_one_and_the_reasons(tmp_path, monkeypatch):
+    asked = elsewhere(tmp_path, monkeypatch)
+    alone, together = (run(asked, tmp_path / str(workers), workers=workers) for workers in (1, 2))
+    assert_same_bits(without_times(together), without_times(alone))
+    np.testing.assert_array_equal(together["failure"], alone["failure"])
+    assert "would not train" in str(together["failure"].values[0, 0, 1])
+
+
+def test_function_that_cannot_be_imported_goes_to_other_processes(tmp_path):
+    own = os.getpid()
+
+    def local(training):
+        return lambda x: {"output": np.full((len(x), 2), os.getpid() == own, np.float32)}
+
+    asked = Study(**SMALL, trainer={"function": local, "layers": ["output"]})
+    plan = Plan(asked)
+    here, there = (
+        [values["test_loss"] for _, values in compute(plan, asked.cells(), workers=workers)] for workers in (1, 2)
+    )
+    assert not np.allclose(here, there)
+
+
+def test_process_that_ends_without_a_word_is_an_error_that_says_so(tmp_path, monkeypatch):
+    asked = elsewhere(tmp_path, monkeypatch, dies=True)
+    with pytest.raises(ConsilienceError, match=r"one of its 2 processes ended.*fewer workers"):
+        run(asked, tmp_path / "run", workers=2)
+    assert not open_run(tmp_path / "run")["done"].any()
+
+
+def test_function_that_other_processes_cannot_have_is_an_error_that_says_so():
+    asked = with_trainer(layers=["hidden_1", "output"])  # tests are not importable elsewhere
+    with pytest.raises(ConsilienceError, match=r"cannot be sent to other processes.*workers = 1"):
+        list(compute(Plan(asked), asked.cells(), workers=2))
+
+
+def test_workers_that_have_nothing_to_do_are_refused(tmp_path):
+    with pytest.raises(ConsilienceError, match=r"workers = 2: .* this study has none"):
+        run(study(EXACT), tmp_path / "run", workers=2)
+    with pytest.raises(ConsilienceError, match="workers = 0: give 1 or more"):
+        run(with_trainer(), tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_of_a_trainer_are_an_axis_and_text_round_trips():

@@ -72,6 +72,7 @@ def run(
     out: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     devices: int | None = None,
+    workers: int = 1,
     json: AsJSON = False,
 ) -> None:
     """Train and measure a study, or go on with it, and write its report.
@@ -87,10 +88,12 @@ def run(
         directory misses; write nothing.
     devices
         CPU cores or accelerators to train on; all by default.
+    workers
+        Processes that call the study's own trainer, if it has one.
     """
     _require_study()
     from consilience.plan import Plan
-    from consilience.run import default_folder, estimate, unfinished
+    from consilience.run import check_workers, default_folder, estimate, unfinished
     from consilience.run import run as run_study
     from consilience.store import RunStore
     from consilience.study import Study
@@ -100,12 +103,13 @@ def run(
     folder = default_folder(loaded) if out is None else out
     if dry_run:
         RunStore.check(folder, loaded)
+        check_workers(loaded, workers)
         find_devices(devices)
         plan = Plan(loaded)
-        _print_plan(plan, estimate(plan, unfinished(loaded, folder), devices=devices), as_json=json)
+        _print_plan(plan, estimate(plan, unfinished(loaded, folder), devices=devices, workers=workers), as_json=json)
         return
     with _Bar(loaded.grid.members, quiet=json) as bar:
-        dataset = run_study(loaded, folder, devices=devices, progress=bar)
+        dataset = run_study(loaded, folder, devices=devices, workers=workers, progress=bar)
     report_path = _write_report(dataset, folder)
     _print_results(dataset, folder, report_path, as_json=json)
 

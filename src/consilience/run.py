@@ -16,15 +16,27 @@ from threadpoolctl import threadpool_limits
 from consilience import train
 from consilience._array import memory_budget
 from consilience.across import Comparisons, Group, Represented
+from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
 from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
 from consilience.values import cell_values, layer_scores
 
-__all__ = ["Estimate", "Progress", "compute", "default_folder", "estimate", "run", "unfinished"]
+__all__ = ["Estimate", "Progress", "check_workers", "compute", "default_folder", "estimate", "run", "unfinished"]
 
 Progress = Callable[[int, int], None]
+
+
+def check_workers(study: Study, workers: int) -> None:
+    """Refuse workers that have nothing to do, or a number that is none."""
+    if workers < 1:
+        raise ConsilienceError(f"workers = {workers}: give 1 or more")
+    if workers > 1 and study.trainer is None:
+        raise ConsilienceError(
+            f"workers = {workers}: they call a trainer of the study's own, and this study has none; its networks are "
+            f"trained in one program on all devices"
+        )
 
 
 def default_folder(study: Study) -> Path:
@@ -37,6 +49,7 @@ def run(
     out: str | Path | None = None,
     *,
     devices: int | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
     order: Callable[[list[Cell]], list[Cell]] | None = None,
 ) -> xr.Dataset:
@@ -48,6 +61,9 @@ def run(
         Run directory, ``runs/<name>`` by default; created, or resumed when it holds the same study.
     devices
         How many CPU cores or accelerators to train on; all by default. The results do not depend on it.
+    workers
+        How many processes call the study's own trainer, if it has one. The results do not depend on it, as far as the
+        trainer's do not.
     progress
         Called as ``progress(cells done, cells in all)`` at the start and after each cell is on disk.
     order
@@ -66,6 +82,7 @@ def run(
     folder = default_folder(study) if out is None else Path(out)
     RunStore.check(folder, study)
     started, clock = datetime.now(UTC), time.perf_counter()
+    check_workers(study, workers)
     train.devices(devices)  # before anything else starts JAX
     plan = Plan(study)
     template = plan.template()
@@ -81,7 +98,7 @@ def run(
         # BLAS rounds differently with every number of threads, and results must not depend on it.
         single = threadpool_limits(1, user_api="blas")
         try:
-            for place, values in compute(plan, ordered, groups, devices=devices):
+            for place, values in compute(plan, ordered, groups, devices=devices, workers=workers):
                 store.write(place, values)
                 if isinstance(place, Cell):
                     written += 1
@@ -104,7 +121,7 @@ def run(
 
 
 def compute(
-    plan: Plan, cells: Sequence[Cell], groups: Sequence[Group] = (), *, devices: int | None = None
+    plan: Plan, cells: Sequence[Cell], groups: Sequence[Group] = (), *, devices: int | None = None, workers: int = 1
 ) -> Iterator[tuple[Cell | Group, dict[str, Any]]]:
     """Train and measure cells, and compare groups of them; yield each with its values for `RunStore.write`.
 
@@ -113,7 +130,7 @@ def compute(
     wanted = {cell.index for cell in cells}
     for batch in _batches(plan, cells, groups):
         comparisons = Comparisons(plan.across, groups, layers=plan.layers, members=plan.study.grid.members)
-        for cell, trained in _trained(plan, batch, devices):
+        for cell, trained in _trained(plan, batch, devices, workers):
             targets = plan.ensemble(cell).splits.probe_y
             values = cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
             if cell.index in wanted:
@@ -123,7 +140,9 @@ def compute(
                 yield finished
 
 
-def _trained(plan: Plan, cells: Sequence[Cell], devices: int | None) -> Iterator[tuple[Cell, train.Trained]]:
+def _trained(
+    plan: Plan, cells: Sequence[Cell], devices: int | None, workers: int
+) -> Iterator[tuple[Cell, train.Trained]]:
     """Train cells, those of one ensemble together."""
     ensembles: dict[int, tuple[train.Ensemble, list[Cell]]] = {}
     for cell in cells:
@@ -131,7 +150,7 @@ def _trained(plan: Plan, cells: Sequence[Cell], devices: int | None) -> Iterator
         ensembles.setdefault(id(ensemble), (ensemble, []))[1].append(cell)
     for ensemble, together in ensembles.values():
         asked = [plan.training(cell) for cell in together]
-        for index, trained in train.train(ensemble, asked, devices=devices):
+        for index, trained in train.train(ensemble, asked, devices=devices, workers=workers):
             yield together[index], trained
 
 
@@ -177,7 +196,9 @@ def unfinished(study: Study, folder: Path) -> list[Cell]:
     return [cell for cell in study.cells() if not done[cell.index]]
 
 
-def estimate(plan: Plan, cells: Sequence[Cell] | None = None, *, devices: int | None = None) -> Estimate:
+def estimate(
+    plan: Plan, cells: Sequence[Cell] | None = None, *, devices: int | None = None, workers: int = 1
+) -> Estimate:
     """Estimate time and memory of `cells`, all of the study by default, by training and measuring a little of it.
 
     Each program is compiled, which is kept for the run itself (`CONSILIENCE_CACHE`), and timed on a few steps; the
@@ -192,7 +213,8 @@ def estimate(plan: Plan, cells: Sequence[Cell] | None = None, *, devices: int | 
     held = 0
     for (_, spec), together in programs.items():
         ensemble = plan.ensemble(together[0])
-        trains = train.training_cost(ensemble, [plan.training(cell) for cell in together], devices=devices)
+        asks = [plan.training(cell) for cell in together]
+        trains = train.training_cost(ensemble, asks, devices=devices, workers=workers)
         looks = 1 + len(spec.checkpoints)
         measures = looks * _seconds_measuring(plan, ensemble, together[0]) * len(together)
         beside = spec.options.solver == "gradient"

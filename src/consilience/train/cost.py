@@ -29,16 +29,16 @@ class Cost(NamedTuple):
     training: float
 
 
-def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None) -> Cost:
+def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None, workers: int = 1) -> Cost:
     """Measure what it takes to train `cells`, all of one program, with all devices at work.
 
     The program is compiled, kept on disk for the run itself (`consilience.train.cache`), and trains networks with the
     cells' mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second,
     which tells what a step takes and what is needed without any. The exact solver is run for one n_train, a trainer of
-    the user's own for one member.
+    the user's own for one member, as if its `workers` did not slow each other down.
     """
     if isinstance(cells[0].network, Foreign):
-        return Cost(0.0, _foreign(ensemble, cells))
+        return Cost(0.0, _foreign(ensemble, cells) / workers)
     if cells[0].options.solver == "exact":
         return Cost(0.0, _exact(ensemble, cells, devices))
     spec = ensemble.spec(cells[0])

@@ -145,8 +145,12 @@ class Ensemble:
         return Rows(*(np.array(column) for column in zip(*fields, strict=True)))
 
 
-def train(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None) -> Iterator[tuple[int, Trained]]:
+def train(
+    ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None, workers: int = 1
+) -> Iterator[tuple[int, Trained]]:
     """Train all members of all cells; yield (index in `cells`, arrays with the member first) as cells finish.
+
+    `workers` processes call a trainer of the user's own; networks described here are trained on `devices`.
 
     While one call's results are with the caller the next call is already training. Where memory does not suffice
     for a call, its cells are trained with half as many networks at once, and so on; members for which it does not
@@ -156,17 +160,16 @@ def train(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = No
     for index, cell in enumerate(cells):
         groups.setdefault(ensemble.spec(cell), []).append(index)
     for spec, indices in groups.items():
-        run = call_trainer if isinstance(spec.network, Foreign) else _descend
-        if spec.options.solver == "exact":
-            run = _solve
-        yield from run(ensemble, spec, cells, indices, devices)
+        if isinstance(spec.network, Foreign):
+            yield from call_trainer(ensemble, spec, cells, indices, workers)
+        elif spec.options.solver == "exact":
+            yield from _solve(ensemble, spec, cells, indices)
+        else:
+            yield from _descend(ensemble, spec, cells, indices, devices)
 
 
-def _solve(
-    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
-) -> Iterator[tuple[int, Trained]]:
+def _solve(ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int]) -> Iterator[tuple[int, Trained]]:
     """Closed form, all cells of one n_train together: they share the factorization."""
-    del devices  # LAPACK has its own threads
     for n_train in dict.fromkeys(cells[index].n_train for index in indices):
         together = [index for index in indices if cells[index].n_train == n_train]
         rows = ensemble.rows([cells[i] for i in together])

@@ -6,9 +6,12 @@ inputs to every layer's activations by name. Everything after that is as for net
 
 from __future__ import annotations
 
+import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Foreign", "Predictor", "TrainingSet", "call_trainer", "layers_of_trainer"]
 
 Predictor = Callable[[NDArray[np.float32]], Mapping[str, Any]]
-_Draw = Callable[[Rows], tuple[Any, Any]]
 _LOSSES = ("train_loss", "train_error", "test_loss", "test_error")
+_NOTHING = np.zeros((0, 0), np.float32)
 
 
 class TrainingSet(NamedTuple):
@@ -79,10 +82,24 @@ class Foreign(NetworkOptions):
         """Refuse: the trainer builds these networks."""
         raise ConsilienceError("networks of a trainer are built by the trainer; there is nothing to compile or count")
 
+    def found(self) -> Foreign:
+        """With the function itself, not where to find it."""
+        function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
+        return replace(self, function=function)
+
     def train(self, training: TrainingSet) -> Predictor:
         """Call the trainer."""
-        function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
+        function: Any = self.found().function
         return function(training, **dict(self.options))
+
+
+class _Predicted(NamedTuple):
+    """What the network of one member says of the probe, training and test inputs, or why there is none."""
+
+    layers: dict[str, NDArray[np.float32]]
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+    failed: str
 
 
 class _Outcome(NamedTuple):
@@ -102,42 +119,90 @@ def layers_of_trainer(ensemble: Ensemble, cell: Cell, network: Foreign) -> dict[
         With the trainer's own words, when every member fails.
     """
     outcome = _Outcome({}, {}, "the ensemble has no member")
-    spec = ensemble.spec(cell)
-    for outcome in _outcomes(ensemble, spec, cell, network, _draw(ensemble, spec)):
+    for outcome in _outcomes(ensemble, ensemble.spec(cell), network, [cell], workers=1):
         if not outcome.failed:
             return {name: activations.shape[1] for name, activations in outcome.layers.items()}
     raise ConsilienceError(f"trainer: no member could be trained at n_train = {cell.n_train}: {outcome.failed}")
 
 
 def call_trainer(
-    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], devices: int | None
+    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], workers: int
 ) -> Iterator[tuple[int, Trained]]:
     """Train every member of the cells, one call each; a member whose call fails is recorded with the reason."""
-    del devices  # the trainer has its own
     network = spec.network
     assert isinstance(network, Foreign)
-    draw = _draw(ensemble, spec)
+    outcomes = _outcomes(ensemble, spec, network, [cells[index] for index in indices], workers=workers)
     for index in indices:
-        yield index, _stacked(list(_outcomes(ensemble, spec, cells[index], network, draw)))
+        yield index, _stacked(list(islice(outcomes, ensemble.members)))
 
 
-def _draw(ensemble: Ensemble, spec: Spec) -> _Draw:
-    """Return a function that draws a member's noisy training pool; compiled once for all cells."""
+def _outcomes(
+    ensemble: Ensemble, spec: Spec, network: Foreign, cells: Sequence[Cell], *, workers: int
+) -> Iterator[_Outcome]:
+    """Train the members of all cells in their order, as many at a time as there are workers."""
+    inputs = (ensemble.splits.probe_x, ensemble.splits.test_x)
+    waiting: deque[tuple[TrainingSet, float]] = deque()
+
+    def asked() -> Iterator[TrainingSet]:
+        for training, variance in _training_sets(ensemble, spec, cells):
+            waiting.append((training, variance))
+            yield training
+
+    def predict(training: TrainingSet) -> _Predicted:
+        return _predicted(network, training, *inputs, spec.n_outputs)
+
+    found = map(predict, asked()) if workers == 1 else _by_processes(network, inputs, spec.n_outputs, asked(), workers)
+    for predicted in found:
+        yield _outcome(ensemble, spec, predicted, *waiting.popleft())
+
+
+def _by_processes(
+    network: Foreign, inputs: tuple[Any, Any], n_outputs: int, asked: Iterator[TrainingSet], workers: int
+) -> Iterator[_Predicted]:
+    """Call the trainer in processes of its own; they outlive a cell, and take a function of a notebook too."""
+    import joblib
+    from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
+
+    network.found()  # what cannot be imported is said here, and where it lies is on the path
+    calls = (joblib.delayed(_predicted_elsewhere)(sys.path, network, one, *inputs, n_outputs) for one in asked)
+    try:
+        # One thread each, as BLAS has in this process during a run.
+        with joblib.parallel_config("loky", inner_max_num_threads=1):
+            parallel: Any = joblib.Parallel(n_jobs=workers, return_as="generator")
+        yield from parallel(calls)
+    except TerminatedWorkerError as error:
+        raise ConsilienceError(
+            f"trainer: one of its {workers} processes ended without a word, as one does that takes more memory than "
+            f"there is; finished cells are kept: run again with fewer workers"
+        ) from error
+    except BrokenProcessPool as error:
+        raise ConsilienceError(
+            f"trainer: {network.function} cannot be sent to other processes ({error}); put it in a module that they "
+            f"can import, or run with workers = 1"
+        ) from error
+
+
+def _predicted_elsewhere(path: list[str], *arguments: Any) -> _Predicted:
+    """In a process that may be older than what was added to the path."""
+    sys.path.extend(entry for entry in path if entry not in sys.path)
+    return _predicted(*arguments)
+
+
+def _training_sets(ensemble: Ensemble, spec: Spec, cells: Sequence[Cell]) -> Iterator[tuple[TrainingSet, float]]:
+    """Draw the noisy training set of every member of every cell, with the variance of its targets."""
     data = Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise)
-    return jax.jit(lambda row: training_set(spec, row, data, n_max=ensemble.n_max))
-
-
-def _outcomes(ensemble: Ensemble, spec: Spec, cell: Cell, network: Foreign, draw: _Draw) -> Iterator[_Outcome]:
-    """Train the members of one cell, one after another."""
-    rows = ensemble.rows([cell])
-    for member in range(ensemble.members):
-        row = Rows(*(np.asarray(column[member]) for column in rows))
-        # Copies: what JAX gives cannot be written to, which not every library puts up with.
-        x, y = (np.array(array[: cell.n_train]) for array in draw(row._replace(member=np.uint32(member))))
-        training = TrainingSet(
-            x, y, ensemble.splits.task, spec.n_outputs, ensemble.splits.image_shape, _seed(ensemble, member), member
-        )
-        yield _outcome(ensemble, spec, network, training, float(rows.target_variance[member]))
+    draw = jax.jit(lambda row: training_set(spec, row, data, n_max=ensemble.n_max))
+    splits = ensemble.splits
+    for cell in cells:
+        rows = ensemble.rows([cell])
+        for member in range(ensemble.members):
+            row = Rows(*(np.asarray(column[member]) for column in rows))
+            # Copies: what JAX gives cannot be written to, which not every library puts up with.
+            x, y = (np.array(array[: cell.n_train]) for array in draw(row._replace(member=np.uint32(member))))
+            yield (
+                TrainingSet(x, y, splits.task, spec.n_outputs, splits.image_shape, _seed(ensemble, member), member),
+                float(rows.target_variance[member]),
+            )
 
 
 def _seed(ensemble: Ensemble, member: int) -> int:
@@ -146,22 +211,32 @@ def _seed(ensemble: Ensemble, member: int) -> int:
     return int(np.random.SeedSequence((ensemble.seed, *own)).generate_state(1)[0] >> 1)
 
 
-def _outcome(
-    ensemble: Ensemble, spec: Spec, network: Foreign, training: TrainingSet, target_variance: float
-) -> _Outcome:
+def _predicted(network: Foreign, training: TrainingSet, probe: Any, test: Any, n_outputs: int) -> _Predicted:
+    """Train one member; in whatever process, and without JAX."""
     try:
         predictor = network.train(training)
-        splits = ensemble.splits
-        probe = _checked(predictor, splits.probe_x, network.layers, spec.n_outputs)
-        sets = {"train": (training.x, training.y, target_variance), "test": (splits.test_x, splits.test_y, 1.0)}
-        numbers: dict[str, float] = {}
-        for name, (x, y, variance) in sets.items():
-            output = jnp.asarray(_checked(predictor, x, network.layers, spec.n_outputs)["output"])
-            numbers[f"{name}_loss"] = float(losses(spec, output, jnp.asarray(y)).mean())
-            numbers[f"{name}_error"] = float(errors(spec, output, jnp.asarray(y), variance).mean())
+        layers = _checked(predictor, probe, network.layers, n_outputs)
+        trained, tested = (_checked(predictor, x, network.layers, n_outputs)["output"] for x in (training.x, test))
+        return _Predicted(layers, trained, tested, "")
     except Exception as error:  # noqa: BLE001 - whatever a user's function raises is that member's failure
-        return _Outcome({}, dict.fromkeys(_LOSSES, np.nan), _reason(error))
-    return _Outcome(probe, numbers, "")
+        return _Predicted({}, _NOTHING, _NOTHING, _reason(error))
+
+
+def _outcome(
+    ensemble: Ensemble, spec: Spec, predicted: _Predicted, training: TrainingSet, target_variance: float
+) -> _Outcome:
+    """Losses and errors of one member."""
+    if predicted.failed:
+        return _Outcome({}, dict.fromkeys(_LOSSES, np.nan), predicted.failed)
+    sets = {
+        "train": (predicted.train, training.y, target_variance),
+        "test": (predicted.test, ensemble.splits.test_y, 1.0),
+    }
+    numbers: dict[str, float] = {}
+    for name, (output, y, variance) in sets.items():
+        numbers[f"{name}_loss"] = float(losses(spec, jnp.asarray(output), jnp.asarray(y)).mean())
+        numbers[f"{name}_error"] = float(errors(spec, jnp.asarray(output), jnp.asarray(y), variance).mean())
+    return _Outcome(predicted.layers, numbers, "")
 
 
 def _reason(error: Exception) -> str:
