@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one process for each core instead
 
@@ -225,12 +225,9 @@ def earlier_rows(path: Path, kind: type[Coverage] | type[Level]) -> list[Any]:
     """Rows of an earlier call."""
     if not path.exists():
         return []
-    types = kind.__annotations__
+    types = get_type_hints(kind)
     with path.open(newline="") as file:
-        return [
-            kind(**{name: {"int": int, "float": float, "str": str}[types[name]](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
+        return [kind(**{name: types[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]
 
 
 def updated(earlier: Sequence[Any], found: Sequence[Any], length: int) -> list[Any]:
