@@ -14,10 +14,18 @@ from consilience._variants import axis_labels
 from consilience.across import Across
 from consilience.compare import pairwise
 from consilience.errors import ConsilienceError
-from consilience.facts import across_sentences, across_table, best_layers, layer_means, sentences
-from consilience.figures import across_data, across_layers_data, plot_across, plot_across_layers
+from consilience.facts import across_sentences, across_table, best_layers, layer_means, number_text, sentences
+from consilience.figures import (
+    across_data,
+    across_layers_data,
+    across_matrix_data,
+    plot_across,
+    plot_across_layers,
+)
 from consilience.plan import Plan
-from consilience.report.content import page_words
+from consilience.report.charts import Variants, chart_specs
+from consilience.report.content import chart_data, page_words
+from consilience.report.write import render_report
 from consilience.run import compute, run
 from consilience.stats import pair_mean
 from consilience.store import open_run
@@ -158,6 +166,44 @@ def test_best_layers_take_the_largest_similarity_and_the_smallest_distance(finis
             assert np.isnan(one.share)
         elif a != b:
             assert one.ceiling == pytest.approx(np.sqrt(means[a, i, a, i] * means[b, j, b, j]))
+
+
+def test_matrix_has_every_pair_twice_and_light_text_on_dark_colours(finished):
+    for measure in ("cka", "procrustes"):
+        data = across_matrix_data(finished, measure=measure)
+        assert list(dict.fromkeys(data["place"]))[-1] == "SNR = ∞, n = 20"
+        for one in best_layers(finished):
+            if one.measure != measure:
+                continue
+            entries = data[data["place"] == f"SNR = {number_text(one.at['snr'])}, n = {one.at['n_train']}"]
+            assert len(entries) == 4
+            for a, b in {(one.variant_a, one.variant_b), (one.variant_b, one.variant_a)}:
+                (row,) = entries[(entries["variant_a"] == a) & (entries["variant_b"] == b)].itertuples()
+                layers = (one.layer_a, one.layer_b) if a == one.variant_a else (one.layer_b, one.layer_a)
+                assert (row.layer_a, row.layer_b) == layers
+                assert row.mean == one.mean
+                middle = (entries["mean"].min() + entries["mean"].max()) / 2
+                assert row.dark == ((one.mean < middle) != (measure == "procrustes"))
+
+
+def test_report_draws_the_matrix_of_variants(finished):
+    import vl_convert
+
+    data = chart_data(finished)["variants"]
+    rows = [dict(zip(data, values, strict=True)) for values in zip(*data.values(), strict=True)]
+    places = list(dict.fromkeys(data["place"]))
+    specs = chart_specs(
+        ["1", "4"], error_label="mse", n_train=[8, 20], theory=False, error_theory=False, error_floor=None,
+        variants=Variants(["0", "0.5"], places, "cka", distance=False),
+    )  # fmt: skip
+    svg = vl_convert.vegalite_to_svg(specs["variants"] | {"datasets": {"variants": rows}})
+    shown = [row for row in rows if row["place"] == places[-1]]
+    assert svg.count('aria-roledescription="rect mark"') == len(shown) == 4
+    assert all(f">{row['mean']:.2f}<" in svg for row in shown)
+    assert svg.count("%<") == 2  # shares of the ceiling, between variants only
+    html = render_report(finished)
+    assert 'id="variants"' in html
+    assert '"variants":{' in html
 
 
 def test_standard_error_with_one_layer_is_the_jackknife_over_members():

@@ -5,7 +5,13 @@ Data are tidy tables (one row per point). Drawing needs Matplotlib: ``pip instal
 
 from __future__ import annotations
 
-from consilience.figures.across import across_data, across_layers_data, plot_across, plot_across_layers
+from consilience.figures.across import (
+    across_data,
+    across_layers_data,
+    across_matrix_data,
+    plot_across,
+    plot_across_layers,
+)
 from consilience.figures.alignment_curve import alignment_curve_data, plot_alignment_curve
 from consilience.figures.along_axis import along_axis_data, plot_along_axis
 from consilience.figures.errors import errors_data, plot_errors, threshold_data
@@ -18,6 +24,7 @@ from consilience.figures.trajectory import plot_trajectory, trajectory_data
 __all__ = [
     "across_data",
     "across_layers_data",
+    "across_matrix_data",
     "alignment_curve_data",
     "along_axis_data",
     "errors_data",

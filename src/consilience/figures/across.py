@@ -16,7 +16,7 @@ from consilience.figures._style import axes_or_new
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["across_data", "across_layers_data", "plot_across", "plot_across_layers"]
+__all__ = ["across_data", "across_layers_data", "across_matrix_data", "plot_across", "plot_across_layers"]
 
 
 def across_data(ds: xr.Dataset) -> pd.DataFrame:
@@ -33,6 +33,37 @@ def across_data(ds: xr.Dataset) -> pd.DataFrame:
         {**one.at, **{name: value for name, value in one._asdict().items() if name != "at"}} for one in best_layers(ds)
     ]
     return pd.DataFrame(rows)
+
+
+def across_matrix_data(ds: xr.Dataset, *, measure: str | None = None) -> pd.DataFrame:
+    """`across_data` of one measure as the entries of symmetric matrices of variants, one for each place.
+
+    Columns: place (the axes the variants agree in, as text), variant_a, variant_b, layer_a, layer_b, mean, se, ceiling,
+    share, and dark: whether the entry's colour is, so that text on it must be light.
+
+    Parameters
+    ----------
+    ds
+        A run with ``[pairs] across``.
+    measure
+        The first one by default.
+    """
+    chosen, data = _measure(ds, measure), across_data(ds)
+    axes = [name for name in _axes(ds) if name in data]
+    one = data[data["measure"] == chosen]
+    one = one.assign(place=[_title(dict(zip(axes, row, strict=True))) for row in one[axes].itertuples(index=False)])
+    sides = {f"{name}_{side}": f"{name}_{other}" for name in ("variant", "layer") for side, other in ("ab", "ba")}
+    mirrored = one[one["variant_a"] != one["variant_b"]].rename(columns=sides)
+    both = pd.concat([one, mirrored], ignore_index=True)
+    span = both.groupby("place")["mean"]
+    below = both["mean"] < (span.transform("min") + span.transform("max")) / 2
+    both["dark"] = below != is_distance_across(ds, chosen)
+    return both.drop(columns=[*axes, "measure"])
+
+
+def is_distance_across(ds: xr.Dataset, measure: str) -> bool:
+    """Whether larger scores of `measure`, one of those compared across, mean less alignment."""
+    return str(values(ds, "kind_across", (), {"measure_across": measure})) == "distance"
 
 
 def across_layers_data(
@@ -56,7 +87,7 @@ def across_layers_data(
     at
         Values of the axes the variants agree in; by default the last of each.
     """
-    place = _place(ds, measure, at)
+    place = {**_place(ds, at), "measure_across": _measure(ds, measure)}
     sides = tuple(f"{name}_{side}" for side in "ab" for name in ("variant", "layer", "network"))
     variants = [str(name) for name in ds["variant_a"].values]
     for name in (variant_a, variant_b):
@@ -69,10 +100,17 @@ def across_layers_data(
     return frame.dropna(how="all").dropna(axis=1, how="all")
 
 
-def _place(ds: xr.Dataset, measure: str | None, at: Mapping[str, AxisValue] | None) -> dict[str, Any]:
-    axes = [str(name) for name in ds["alignment_across"].dims[: ds["done_across"].ndim]]
-    chosen = {axis: ds[axis].values.tolist()[-1] for axis in axes} | dict(at or {})
-    return {**chosen, "measure_across": measure or str(ds["measure_across"].values[0])}
+def _axes(ds: xr.Dataset) -> list[str]:
+    """The axes the variants agree in."""
+    return [str(name) for name in ds["alignment_across"].dims[: ds["done_across"].ndim]]
+
+
+def _measure(ds: xr.Dataset, measure: str | None) -> str:
+    return measure or str(ds["measure_across"].values[0])
+
+
+def _place(ds: xr.Dataset, at: Mapping[str, AxisValue] | None) -> dict[str, AxisValue]:
+    return {axis: ds[axis].values.tolist()[-1] for axis in _axes(ds)} | dict(at or {})
 
 
 def plot_across(
@@ -97,35 +135,28 @@ def plot_across(
     -------
     matplotlib.axes.Axes
     """
-    place = _place(ds, measure, at)
-    data = across_data(ds)
-    for axis, value in place.items():
-        data = data[data["measure" if axis == "measure_across" else axis] == value]
+    place, chosen = _title(_place(ds, at)), _measure(ds, measure)
+    data = across_matrix_data(ds, measure=chosen)
+    data = data[data["place"] == place]
     variants = [str(name) for name in ds["variant_a"].values]
-    matrix = np.full((len(variants), len(variants)), np.nan)
+    matrix = data.pivot(index="variant_a", columns="variant_b", values="mean").reindex(variants, columns=variants)
     ax = axes_or_new(ax, (1.6 + 0.85 * len(variants), 1.1 + 0.75 * len(variants)))
+    colours = "viridis_r" if is_distance_across(ds, chosen) else "viridis"
+    image = ax.imshow(matrix.to_numpy(), cmap=colours, interpolation="nearest")
     for row in data.itertuples():
-        i, j = variants.index(str(row.variant_a)), variants.index(str(row.variant_b))
-        matrix[i, j] = matrix[j, i] = row.mean
-    distance = str(values(ds, "kind_across", (), {"measure_across": place["measure_across"]})) == "distance"
-    image = ax.imshow(matrix, cmap="viridis_r" if distance else "viridis", interpolation="nearest")
-    middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
-    for row in data.itertuples():
-        i, j = variants.index(str(row.variant_a)), variants.index(str(row.variant_b))
+        x, y = variants.index(str(row.variant_b)), variants.index(str(row.variant_a))
         share = float(np.asarray(row.share))
         text = f"{row.mean:.2f}" + (f"\n{share:.0%}" if np.isfinite(share) else "")
-        for x, y in {(i, j), (j, i)}:
-            dark = (matrix[i, j] < middle) != distance
-            ax.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        ax.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if row.dark else "black")
     ax.set_xticks(range(len(variants)), variants, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(variants)), variants)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
-    ax.set_title(_title(place), fontsize=9, loc="left")
+    ax.set_title(place, fontsize=9, loc="left")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, width=0.7, length=3)
-    bar.set_label(f"{place['measure_across']}, best layers", size=8)
+    bar.set_label(f"{chosen}, best layers", size=8)
     return ax
 
 
@@ -155,18 +186,14 @@ def plot_across_layers(
     ax.set_ylabel(variant_a)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
-    place = _place(ds, measure, at)
-    ax.set_title(_title(place), fontsize=9, loc="left")
+    ax.set_title(_title(_place(ds, at)), fontsize=9, loc="left")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, width=0.7, length=3)
-    bar.set_label(str(place["measure_across"]), size=8)
+    bar.set_label(_measure(ds, measure), size=8)
     return ax
 
 
 def _title(place: Mapping[str, Any]) -> str:
     names = {"snr": "SNR", "n_train": "n"}
-    shown = [
-        f"{names.get(axis, axis)} = {number_text(value)}" for axis, value in place.items() if axis != "measure_across"
-    ]
-    return ", ".join(shown)
+    return ", ".join(f"{names.get(axis, axis)} = {number_text(value)}" for axis, value in place.items())

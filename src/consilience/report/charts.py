@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from consilience.errors import require
 
-__all__ = ["chart_specs"]
+__all__ = ["Variants", "chart_specs"]
 
 # Charts bend to the width of the page; phones get the same height.
 HEIGHT = 300
@@ -29,6 +29,15 @@ DECADES = [10.0**k for k in range(-3, 10)]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
+class Variants(NamedTuple):
+    """What the matrix of variants shows: their names, the places they are compared at, and by which measure."""
+
+    names: list[str]
+    places: list[str]
+    measure: str
+    distance: bool
+
+
 def chart_specs(
     snr_texts: Sequence[str],
     *,
@@ -38,6 +47,7 @@ def chart_specs(
     error_theory: bool,
     error_floor: float | None,
     trajectory_at: int | None = None,
+    variants: Variants | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Vega-Lite specifications by name of the chart.
 
@@ -57,12 +67,14 @@ def chart_specs(
         None for linear axes of errors; else their axes are logarithmic and smaller errors are drawn at it.
     trajectory_at
         The n_train whose alignment during training is shown first; None for runs without trajectories.
+    variants
+        What the matrix of variants shows; None for runs that compare none.
 
     Returns
     -------
     dict
-        ``alignment``, ``heat``, ``errors``, ``generalization``, and ``theory`` and ``trajectory`` when asked. Each
-        reads one or two named data sets: those, and ``thresholds``; and the
+        ``alignment``, ``heat``, ``errors``, ``generalization``, and ``theory``, ``trajectory`` and ``variants`` when
+        asked. Each reads one or two named data sets: those, and ``thresholds``; and the
         parameters ``focus`` (SNR as text, or null), ``score`` (the axis title of the measure) and ``distance``
         (whether larger is less aligned).
     """
@@ -78,6 +90,8 @@ def chart_specs(
         charts["theory"] = draw.theory()
     if trajectory_at is not None:
         charts["trajectory"] = draw.trajectory(trajectory_at)
+    if variants is not None:
+        charts["variants"] = draw.variants(variants)
     return {name: json.loads(chart.to_json()) for name, chart in charts.items()}
 
 
@@ -217,6 +231,40 @@ class _Charts:
         ]  # fmt: skip
         layers = alt.layer(band, line, self._points(base, x, y, shown)).add_params(size)
         return self._finish(layers, "score")
+
+    def variants(self, shown: Variants) -> Any:
+        alt = self.alt
+        choice = alt.param(
+            name="place", value=shown.places[-1], bind=alt.binding_select(options=shown.places, name="at ")
+        )
+        base = self._base("variants").transform_filter("datum.place == place")
+        axis = alt.Axis(title=None, labelAngle=-30, labelLimit=140)
+        x, y = (
+            alt.X("variant_b:N", sort=shown.names, axis=axis),
+            alt.Y("variant_a:N", sort=shown.names, axis=alt.Axis(title=None, labelLimit=140)),
+        )
+        scale = alt.Scale(scheme="viridis", reverse=shown.distance, zero=False)
+        fields = [
+            ("score", "mean", ".3f"), ("± standard error", "se", ".3f"), ("ceiling", "ceiling", ".3f"),
+            ("share of it", "share", ".0%"),
+        ]  # fmt: skip
+        tooltip = [
+            *(alt.Tooltip(f"variant_{side}:N", title=title) for side, title in (("a", "variant"), ("b", "and"))),
+            *(alt.Tooltip(f"layer_{side}:N", title=title) for side, title in (("a", "layer"), ("b", "and its layer"))),
+            *(alt.Tooltip(f"{name}:Q", title=title, format=spec) for title, name, spec in fields),
+        ]
+        cells = base.mark_rect(cornerRadius=2).encode(
+            x, y, alt.Color("mean:Q", scale=scale, legend=None), tooltip=tooltip
+        )
+        light = alt.condition("datum.dark", alt.value("white"), alt.value("black"))
+        scores = base.mark_text(dy=-7, fontSize=13).encode(x, y, text=alt.Text("mean:Q", format=".2f"), color=light)
+        shares = (
+            base.transform_filter("isValid(datum.share)")
+            .mark_text(dy=9, fontSize=11)
+            .encode(x, y, text=alt.Text("share:Q", format=".0%"), color=light)
+        )
+        layers = alt.layer(cells, scores, shares).add_params(choice)
+        return self._finish(layers, f"{shown.measure}, best layers", height=max(160, 56 * len(shown.names)))
 
     def _interval(self, base: Any, x: Any) -> Any:
         """A bar from the lower to the upper end of the interval of the mean."""

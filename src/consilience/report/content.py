@@ -33,6 +33,7 @@ from consilience.facts import (
 )
 from consilience.facts.language import counted
 from consilience.figures import (
+    across_matrix_data,
     alignment_curve_data,
     errors_data,
     generalization_data,
@@ -94,6 +95,7 @@ def chart_data(ds: xr.Dataset) -> dict[str, Any]:
             for item in shown
         ],
         "places": [_place(ds, at, order) for at in places],
+        "variants": _columns(across_matrix_data(ds), _VARIANTS) if across_keys(ds) else None,
     }
 
 
@@ -108,6 +110,9 @@ _ALIGNMENT = (
 _GENERALIZATION = ("snr_text", "n_train", "mean", "se", "test_error", "test_error_se")
 _TRAJECTORY = (
     "snr_text", "n_train", "step", "mean", "se", "low", "high", "n_members", "n_pairs", "train_error", "test_error",
+)  # fmt: skip
+_VARIANTS = (
+    "place", "variant_a", "variant_b", "layer_a", "layer_b", "mean", "se", "ceiling", "share", "dark",
 )  # fmt: skip
 _ERRORS = (
     "snr_text", "n_train", "test", "test_se", "test_low", "test_high", "train", "train_se", "predicted", "fitted",

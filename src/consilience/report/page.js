@@ -21,6 +21,7 @@
     return {
       alignment: selection.alignment, generalization: selection.generalization, theory: selection.theory,
       trajectory: selection.trajectory, errors: place.errors, thresholds: place.thresholds,
+      variants: run.variants,
     };
   };
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from consilience.errors import ConsilienceError, require
 from consilience.facts import first_selection
 from consilience.figures._style import sequential_colours
+from consilience.figures.across import is_distance_across
 from consilience.figures.errors import ERROR_FLOOR, error_label, log_errors
 from consilience.figures.trajectory import has_trajectories, trajectory_size
-from consilience.report.charts import chart_specs
+from consilience.report.charts import Variants, chart_specs
 from consilience.report.content import chart_data, page_words, snr_texts
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def render_report(ds: xr.Dataset) -> str:
         error_theory=error_theory,
         error_floor=ERROR_FLOOR if log_errors(ds) else None,
         trajectory_at=trajectory_size(ds, first_selection(ds)) if has_trajectories(ds) else None,
+        variants=_variants(ds, data["variants"]),
     )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("page.html"))
@@ -84,6 +86,7 @@ def render_report(ds: xr.Dataset) -> str:
         snr=snr_texts(ds),
         theory=theory,
         trajectories=has_trajectories(ds),
+        variants="variants" in specs,
         error_theory=error_theory,
         error_floor=f"{ERROR_FLOOR:g}" if log_errors(ds) else "",
         first=data["selections"][data["first"]],
@@ -93,6 +96,15 @@ def render_report(ds: xr.Dataset) -> str:
         chart_json=markup(_json_for_html(data)),
         specs=markup(_json_for_html(specs)),
     )
+
+
+def _variants(ds: xr.Dataset, data: dict[str, list[Any]] | None) -> Variants | None:
+    """What the matrix of variants shows, of a run that compares any at all."""
+    if data is None or not data["place"]:
+        return None
+    measure = str(ds["measure_across"].values[0])
+    names = [str(name) for name in ds["variant_a"].values]
+    return Variants(names, list(dict.fromkeys(data["place"])), measure, is_distance_across(ds, measure))
 
 
 def _resource(name: str) -> str:
