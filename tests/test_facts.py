@@ -48,6 +48,16 @@ def test_headline_is_the_last_hidden_layer_of_the_first_measure():
     assert headline(ds.sel(measure=["output_correlation"])) == ("output", "output_correlation")
 
 
+def test_networks_that_differ_in_their_layers_are_shown_at_one_that_all_have():
+    ds = fake_run(axes=AXES)
+    ds["alignment"].loc[{"layer": "hidden2", "train.solver": "sgd"}] = np.nan
+    assert headline(ds) == ("hidden1", "cka")
+    ds["alignment"].loc[{"layer": "hidden1", "train.solver": "adam"}] = np.nan
+    assert headline(ds) == ("output", "cka")
+    ds["alignment"].loc[{"layer": "output", "train.weight_decay": 0.0}] = np.nan
+    assert headline(ds) == ("hidden2", "cka")  # no layer is everywhere
+
+
 def test_what_has_no_score_is_never_shown_first():
     nowhere = fake_run()
     nowhere["alignment"].loc[{"measure": "cka"}] = np.nan

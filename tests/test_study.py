@@ -167,6 +167,26 @@ def test_axes_as_quoted_keys_and_as_nested_tables_are_the_same(tmp_path):
     assert list(Study.load(nested).grid.axes) == ["train.weight_decay"]
 
 
+@pytest.mark.parametrize(
+    ("axis", "first"),
+    [
+        ({"network": [{"kind": "mlp", "hidden": [4], "label": "small"}, {"kind": "linear"}]}, (4,)),
+        ({"network.kind": ["mlp", "linear"]}, (64, 64)),
+    ],
+)
+def test_a_table_left_out_is_the_first_of_its_alternatives(axis, first):
+    without = {key: value for key, value in tables(GRADIENT).items() if key != "network"}
+    found = Study(**{**without, "grid": {**without["grid"], **axis}})
+    assert (found.network.name, found.network.hidden) == ("mlp", first)
+    assert len(found.cells()) == 2 * len(Study(**tables(GRADIENT)).cells())
+
+
+def test_alternatives_that_are_changes_need_the_table_they_change():
+    without = {key: value for key, value in tables(GRADIENT).items() if key != "network"}
+    with pytest.raises(ConsilienceError, match="network is missing"):
+        Study(**{**without, "grid": {**without["grid"], "network": [{"hidden": [4]}, {"hidden": [8]}]}})
+
+
 def test_one_axis_given_twice_is_refused():
     with pytest.raises(ConsilienceError, match=r"train\.weight_decay"):
         study(GRADIENT, axes={"train": {"weight_decay": [0, 1]}, "train.weight_decay": [0, 2]})

@@ -42,6 +42,15 @@ def _network(raw: Any) -> Any:
     return tagged(raw, tag="kind", catalogue=NETWORKS)["kind"] if isinstance(raw, Mapping) else raw
 
 
+def _first(grid: Mapping[str, Any], table: str) -> Raw | None:
+    """Return the first alternative of an axis over a whole table, or over its kind, if it is one by itself."""
+    tag = TAGS[table]
+    whole, kinds = (grid.get(key) for key in (table, f"{table}.{tag}"))
+    if isinstance(whole, list | tuple) and whole and isinstance(whole[0], Mapping) and tag in whole[0]:
+        return merged(table, {}, whole[0])
+    return {tag: kinds[0]} if isinstance(kinds, list | tuple) and kinds else None
+
+
 def _foreign(trainer: Trainer) -> Foreign:
     """Return what stands for the networks of a trainer."""
     if callable(trainer.function):
@@ -107,6 +116,16 @@ class Study(Table):
         if name.startswith(".") or {"/", "\\"} & set(name):
             raise ValueError("must hold no / and not begin with a dot: it names the run directory")
         return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_the_grid(cls, raw: Any) -> Any:
+        """A table that is left out is the first of its alternatives in the grid, where these say all there is."""
+        grid = raw.get("grid") if isinstance(raw, Mapping) else None
+        if not isinstance(grid, Mapping):
+            return raw
+        firsts = {table: _first(grid, table) for table in ("noise", "network") if raw.get(table) is None}
+        return {**{table: first for table, first in firsts.items() if first}, **raw}
 
     @model_validator(mode="before")
     @classmethod

@@ -182,9 +182,25 @@ def test_npz_images_can_be_pooled(tmp_path: Path) -> None:
     assert prepare(File(path), n_train=10, pool=2).train_x.shape == (24, 4)
 
 
+def test_npz_of_colour_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    x = np.random.default_rng(0).random((40, 4, 6, 3))
+    np.savez(path, X=x, y=np.arange(40) % 2)
+    table = File(path).load()
+    assert table.image_shape == (4, 6, 3)
+    np.testing.assert_array_equal(table.inputs.reshape(x.shape), x)
+    splits = prepare(File(path), n_train=10, pool=2)
+    assert splits.image_shape == (2, 3, 3)
+    assert splits.feature_names[4] == "block 0,1,1"
+    pool = np.random.default_rng(0).permutation(40)[16:]
+    means = x.reshape(40, 2, 2, 3, 2, 3).mean(axis=(2, 4)).reshape(40, -1)[pool]  # blocks of each channel
+    np.testing.assert_allclose(splits.train_x, (means - means.mean(0)) / means.std(0), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        ({"X": np.ones((4, 3, 8, 8)), "y": np.arange(4)}, r"channels come last: save X\.transpose\(0, 2, 3, 1\)"),
         ({"x": np.ones((4, 2)), "y": np.arange(4)}, "needs its inputs as an array named 'X'.* it has: x, y"),
         ({"X": np.ones((4, 2)), "labels": np.arange(4)}, "target = 'y': .* no array of this name"),
         ({"X": np.ones(4), "y": np.arange(4)}, r"X is float64 of shape \(4,\)"),

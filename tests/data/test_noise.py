@@ -255,3 +255,20 @@ def test_sixty_thousand_samples_take_under_fifty_milliseconds(noise: NoiseProces
         jax.block_until_ready(run(noise_keys(0, member), 0.5))
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.05
+
+
+def test_channels_of_an_image_are_blurred_alike_and_apart() -> None:
+    """A grey image in every channel has the grey image's SNR; each channel becomes what it would by itself."""
+    blur, (grey, y) = VARIANTS["input-blur"], clean("classification")
+    options = {"n_classes": CLASSES, "image_shape": (*SHAPE, 2)}
+    same = blur.fitted(np.repeat(grey, 2, axis=1), y, **options)
+    for one, two in zip(same, state(blur), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+    other = np.roll(grey, 1, axis=0)
+    both = np.stack([grey, other], axis=2).reshape(N, -1)
+    keys, ids, level = noise_keys(np.uint32(0), np.uint32(3)), np.arange(N), np.float32(0.5)
+    blurred, _ = blur.apply(keys, ids, both, y, level, state=same, **options)
+    for channel, x in enumerate((grey, other)):
+        alone, _ = blur.apply(keys, ids, x, y, level, state=same, **{**options, "image_shape": SHAPE})
+        np.testing.assert_allclose(np.asarray(blurred).reshape(N, -1, 2)[:, :, channel], alone, atol=FLOAT32)
+    assert not np.allclose(blurred, both, atol=0.01)

@@ -30,6 +30,7 @@ FLOAT32 = 1e-5
 KEY = jax.random.key(2, impl="unsafe_rbg")
 SHAPE = (6, 8)  # rows and columns differ, so that a mix-up of them shows
 SIZES = Sizes(48, 3, SHAPE)
+COLOUR = Sizes(48 * 2, 3, (*SHAPE, 2))
 
 
 def with_random_weights(options, sizes, *, seed=4, scale=0.3):
@@ -75,6 +76,15 @@ def test_layers_by_name_order_and_width(options, expected):
 )
 def test_parameters_are_counted(options, expected):
     assert count_parameters(options, SIZES) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [(CNN((4, 5)), 4 * 9), (ResNet((4, 6)), 4 * 9), (Transformer(width=8, depth=1, patch=2), 8 * 4)],
+)
+def test_a_second_channel_adds_weights_of_the_first_layer_alone(options, more):
+    assert count_parameters(options, COLOUR) - count_parameters(options, SIZES) == more
+    assert layer_widths(options, COLOUR) == layer_widths(options, SIZES)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (1, 2)])
@@ -123,6 +133,14 @@ def test_pixels_are_read_row_by_row_and_flattened_maps_keep_their_sample():
     np.testing.assert_allclose(reduced(two, "mean")[:, 1], 2 * x.mean(1), atol=FLOAT32)
 
 
+def test_channels_of_a_pixel_lie_side_by_side():
+    x = rows(3, 96)
+    maps = pixels(jnp.asarray(x), (*SHAPE, 2))
+    assert maps.shape == (2, *SHAPE, 3)
+    for channel in (0, 1):
+        np.testing.assert_array_equal(maps[channel, 2, 5], x[:, 2 * (2 * 8 + 5) + channel])
+
+
 def test_a_convolutional_layer_moves_with_the_image():
     network = with_random_weights(CNN((3,), downsample="none", spatial="flatten"), SIZES)
     image = np.zeros((1, *SHAPE), np.float32)
@@ -159,11 +177,12 @@ def test_without_positions_the_order_of_tokens_does_not_matter():
         assert same != positions
 
 
-def test_patches_of_images_are_squares():
+@pytest.mark.parametrize(("sizes", "channels"), [(SIZES, 1), (COLOUR, 2)])
+def test_patches_of_images_are_squares(sizes, channels):
     options = Transformer(width=4, heads=1, depth=1, patch=2, positions=False, tokens="flatten")
-    network = with_random_weights(options, SIZES)
-    x = rows(2)
-    squares = x.reshape(2, 3, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(2, 12, 4)
+    network = with_random_weights(options, sizes)
+    x = rows(2, 48 * channels)
+    squares = x.reshape(2, 3, 2, 4, 2, channels).transpose(0, 1, 3, 2, 4, 5).reshape(2, 12, 4 * channels)
     dense = network.embedding
     weight = np.asarray(dense.weight.T if dense.narrow else dense.weight)
     np.testing.assert_allclose(

@@ -18,7 +18,7 @@ class _Embedded(RealSource):
     """A data set that ``sklearn.datasets.<loader>()`` returns."""
 
     loader: ClassVar[str]
-    image_shape: ClassVar[tuple[int, int] | None] = None
+    image_shape: ClassVar[tuple[int, ...] | None] = None
 
     def load(self) -> Table:
         """Return every sample there is."""
@@ -52,7 +52,7 @@ class Digits(_Embedded):
     title: ClassVar[str] = "Handwritten digits, 1,797 images of 8×8, 10 classes"
     tasks: ClassVar[frozenset[Task]] = CLASSIFICATION
     loader: ClassVar[str] = "load_digits"
-    image_shape: ClassVar[tuple[int, int] | None] = (8, 8)
+    image_shape: ClassVar[tuple[int, ...] | None] = (8, 8)
 
 
 @register_source

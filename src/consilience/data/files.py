@@ -33,8 +33,8 @@ class File(RealSource):
     """Samples from a file: one row each, inputs and target side by side.
 
     In CSV and Parquet files every column that is not a target is an input; text and categorical columns are
-    one-hot encoded, true/false becomes 1/0. An NPZ file has its inputs as array ``X``, (n, d), or (n, rows,
-    columns) for images, and `target` names the array(s) of targets.
+    one-hot encoded, true/false becomes 1/0. An NPZ file has its inputs as array ``X``, (n, d), or for
+    images (n, rows, columns) or (n, rows, columns, channels), and `target` names the array(s) of targets.
 
     Parameters
     ----------
@@ -112,7 +112,9 @@ class File(RealSource):
 
 
 # Inputs (n, d), their names, image shape, and the target columns by name.
-_Read = tuple[NDArray[np.float64], tuple[str, ...], tuple[int, int] | None, dict[str, NDArray[Any]]]
+_MOST_CHANNELS = 4  # of an image
+
+_Read = tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...] | None, dict[str, NDArray[Any]]]
 
 
 def _check_targets(names: tuple[str, ...], present: list[str], path: Path, kind: str) -> None:
@@ -134,11 +136,17 @@ def _read_npz(path: Path, targets: tuple[str, ...], impute: Impute) -> _Read:
             f"{path} needs its inputs as an array named 'X' that is not a target; it has: {', '.join(arrays)}"
         )
     x = arrays["X"]
-    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or 0 in x.shape:
+    if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or 0 in x.shape:
         raise ConsilienceError(
-            f"{path}: X is {x.dtype} of shape {x.shape}; it must be numbers (n, d) or (n, rows, columns)"
+            f"{path}: X is {x.dtype} of shape {x.shape}; it must be numbers (n, d), (n, rows, columns) or "
+            f"(n, rows, columns, channels)"
         )
-    image_shape = (int(x.shape[1]), int(x.shape[2])) if x.ndim == 3 else None
+    if x.ndim == 4 and x.shape[1] <= _MOST_CHANNELS < x.shape[3]:
+        raise ConsilienceError(
+            f"{path}: X of shape {x.shape} would be images of {x.shape[1]} rows with {x.shape[3]} channels; channels "
+            f"come last: save X.transpose(0, 2, 3, 1)"
+        )
+    image_shape = tuple(int(size) for size in x.shape[1:]) if x.ndim > 2 else None
     inputs = x.reshape(len(x), -1).astype(np.float64)
     names = tuple(f"X[:, {j}]" for j in range(inputs.shape[1]))
     return inputs, names, image_shape, {name: arrays[name] for name in targets}

@@ -67,7 +67,8 @@ class Table:
     classes
         Names of the classes; empty for regression.
     image_shape
-        (rows, columns) where the inputs are images, flattened row by row.
+        (rows, columns), or (rows, columns, channels), where the inputs are images, flattened row by row, the channels
+        of a pixel side by side.
     origin
         One sentence: where the samples come from.
     truth
@@ -78,7 +79,7 @@ class Table:
     targets: NDArray[Any]
     task: Task
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     feature_names: tuple[str, ...]
     origin: str
     truth: LinearTruth | None = None

@@ -38,7 +38,7 @@ class Splits:
     n_outputs
         Classes, or targets k.
     image_shape
-        (rows, columns) while the inputs are still images.
+        (rows, columns), or (rows, columns, channels), while the inputs are still images.
     truth
         The targets' best linear map, where it is known on exactly this scale.
     probe_y
@@ -53,7 +53,7 @@ class Splits:
     n_outputs: int
     task: Task
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     feature_names: tuple[str, ...]
     origin: str
     truth: LinearTruth | None
@@ -193,21 +193,21 @@ def _pooled(table: Table, factor: int) -> Table:
         return table
     if table.image_shape is None:
         raise ConsilienceError(f"pool = {factor}: these data are not images ({table.origin}); leave it out")
-    rows, columns = table.image_shape
+    rows, columns, *channels = table.image_shape
     if rows % factor or columns % factor:
         raise ConsilienceError(f"pool = {factor}: does not divide images of {rows}×{columns}")
-    images = table.inputs.reshape(-1, rows, columns)
+    images = table.inputs.reshape(-1, *table.image_shape)
     # One slice for each place in a block: several times faster than a mean over two strided axes.
-    mean = np.zeros((len(images), rows // factor, columns // factor))
+    shape = (rows // factor, columns // factor, *channels)
+    mean = np.zeros((len(images), *shape))
     for i, j in np.ndindex(factor, factor):
         mean += images[:, i::factor, j::factor]
     mean /= factor**2
-    shape = (rows // factor, columns // factor)
     return replace(
         table,
         inputs=mean.reshape(len(images), -1),
         image_shape=shape,
-        feature_names=tuple(f"block {i},{j}" for i, j in np.ndindex(*shape)),
+        feature_names=tuple(f"block {','.join(map(str, place))}" for place in np.ndindex(*shape)),
     )
 
 

@@ -73,16 +73,23 @@ def combinations(ds: xr.Dataset) -> list[dict[str, AxisValue]]:
 def headline(ds: xr.Dataset) -> tuple[str, str]:
     """The layer and measure to show first: the first measure with a score, at the last hidden layer it has one.
 
-    The output layer stands in where no hidden layer has a score, as for measures of outputs.
+    The output layer stands in where no hidden layer has a score, as for measures of outputs, and where none is there
+    in all networks of a grid that differ in their layers.
     """
     layers = [str(layer) for layer in ds["layer"].values]
     measures = [str(measure) for measure in ds["measure"].values]
     for measure in measures:
-        scores = values(ds, "alignment", ("layer", ...), {"measure": measure})
-        measured = [layer for layer, of_layer in zip(layers, scores, strict=True) if np.isfinite(of_layer).any()]
-        if measured:
-            hidden = [layer for layer in measured if layer != "output"]
-            return (hidden or measured)[-1], measure
+        scores = values(ds, "alignment", ("layer", *extra_axes(ds), ...), {"measure": measure})
+        known = np.isfinite(scores).any(axis=tuple(range(1 + len(extra_axes(ds)), scores.ndim)))
+        known = known.reshape(len(layers), -1)  # (layer, combination of further axes)
+        if not known.any():
+            continue
+        anywhere, everywhere = known.any(axis=1), (known == known.any(axis=0)).all(axis=1)
+        for wanted in (everywhere, anywhere):
+            measured = [layers[i] for i in np.flatnonzero(wanted)]
+            if measured:
+                hidden = [layer for layer in measured if layer != "output"]
+                return (hidden or measured)[-1], measure
     return layers[-1], measures[0]
 
 

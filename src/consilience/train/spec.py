@@ -43,7 +43,7 @@ class Spec:
         return self.sizes.n_outputs
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
+    def image_shape(self) -> tuple[int, ...] | None:
         """(rows, columns) where inputs are images."""
         return self.sizes.image_shape
 

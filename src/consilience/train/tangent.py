@@ -24,7 +24,7 @@ def tangent_kernel(
     X: ArrayLike,
     *,
     outputs: int = 1,
-    image_shape: tuple[int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
     seed: int = 0,
     memory: int = _BUDGET,
 ) -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ def tangent_kernel(
         Inputs.
     outputs : int
         Outputs k of the network.
-    image_shape : (rows, columns)
+    image_shape : (rows, columns), or (rows, columns, channels)
         Where inputs are images: needed by networks of convolutions.
     seed : int
         Draws the weights.

@@ -41,14 +41,14 @@ class TrainingSet(NamedTuple):
 
     ``x`` (n_train, d) float32, standardised; ``y`` (n_train,) int32 classes 0 … n_outputs − 1, or (n_train, n_outputs)
     float32 standardised values; ``task`` "classification" or "regression"; ``seed`` of everything random: the same for
-    all members where the study shares "init", else each its own; ``image_shape`` (rows, columns) of images.
+    all members where the study shares "init", else each its own; ``image_shape`` (rows, columns[, channels]) of images.
     """
 
     x: NDArray[np.float32]
     y: NDArray[Any]
     task: str
     n_outputs: int
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     seed: int
     member: int
 

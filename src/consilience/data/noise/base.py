@@ -126,7 +126,7 @@ class NoiseProcess(abc.ABC):
         return 1.0
 
     def fitted(
-        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, int] | None
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
     ) -> tuple[NDArray[Any], ...]:
         """Return what `apply` needs of the whole clean training pool, as small arrays; most processes need nothing.
 
@@ -157,7 +157,7 @@ class NoiseProcess(abc.ABC):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Corrupt samples; pure JAX, every argument but `n_classes` and `image_shape` may be traced.

@@ -71,7 +71,7 @@ class InputBlur(NoiseProcess):
         return amplitude(snr)
 
     def fitted(
-        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, int] | None
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
     ) -> tuple[NDArray[Any], ...]:
         """Return a table: 1/√SNR, increasing from 0, and the mean width w in pixels that has it.
 
@@ -86,7 +86,7 @@ class InputBlur(NoiseProcess):
                 f"noise process {self.name!r} blurs images, and these inputs are none (principal components are not); "
                 "choose another process or data"
             )
-        widths = np.geomspace(_NARROWEST, 2 * max(image_shape), _WIDTHS)
+        widths = np.geomspace(_NARROWEST, 2 * max(image_shape[:2]), _WIDTHS)
         levels = 1 / np.sqrt(_snr(x, image_shape, widths))
         # Below, rounding; and where a wider blur is no stronger (images made of stripes) the table ends.
         start = int(np.argmax(levels > _LEAST))
@@ -110,7 +110,7 @@ class InputBlur(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Blur `x`."""
@@ -120,12 +120,15 @@ class InputBlur(NoiseProcess):
         width = jax.numpy.interp(level, *state)
         each = sample_keys(keys, ids, self.correlation)
         along = 2 * width * jax.vmap(lambda key: jax.random.uniform(key, (2,)))(each)  # (n, 2)
-        down, across = (_smoothing(along[:, axis], size=size, xp=jax.numpy) for axis, size in enumerate(image_shape))
-        images = x.reshape(-1, *image_shape)
+        rows, columns = image_shape[:2]
+        down, across = (_smoothing(along[:, i], size=size, xp=jax.numpy) for i, size in enumerate((rows, columns)))
+        images = x.reshape(len(x), rows, -1)  # channels beside each other, as rows are blurred alike
         # Sums that run along rows of memory: on a CPU faster than many small matrix products.
         images = jax.numpy.sum(down[:, :, :, None] * images[:, None, :, :], axis=2)
-        images = jax.numpy.sum(images[:, :, :, None] * across.swapaxes(1, 2)[:, None, :, :], axis=2)
-        return images.reshape(x.shape), y
+        # Each channel's row as one of its own.
+        lines = images.reshape(len(x), rows, columns, -1).swapaxes(2, 3).reshape(len(x), -1, columns)
+        lines = jax.numpy.sum(lines[:, :, :, None] * across.swapaxes(1, 2)[:, None, :, :], axis=2)
+        return lines.reshape(len(x), rows, -1, columns).swapaxes(2, 3).reshape(x.shape), y
 
 
 def _smoothing(width: Any, *, size: int, xp: Any) -> Any:
@@ -136,17 +139,17 @@ def _smoothing(width: Any, *, size: int, xp: Any) -> Any:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def _snr(x: NDArray[Any], image_shape: tuple[int, int], widths: Floats) -> Floats:
+def _snr(x: NDArray[Any], image_shape: tuple[int, ...], widths: Floats) -> Floats:
     """SNR of the blur at each mean width.
 
     With A and B the matrices that blur along columns and rows, independent of each other, and S the second moments of
     pixels, E⟨x′, x⟩ = ⟨E A ⊗ E B, S⟩ and E|x′|² = ⟨E AᵀA ⊗ E BᵀB, S⟩.
     """
-    rows, columns = image_shape
+    rows, columns = image_shape[:2]
     d = rows * columns
-    moments = np.zeros((d, d))
+    moments = np.zeros((d, d))  # within channels only: pixels of different channels are never mixed
     for part in np.array_split(x, -(-len(x) // _BLOCK)):
-        block = part.astype(np.float64)
+        block = part.astype(np.float64).reshape(len(part), d, -1).swapaxes(1, 2).reshape(-1, d)
         moments += block.T @ block / len(x)
     variance = np.trace(moments)
     # (row, column, row, column) to (row pair, column pair)

@@ -140,7 +140,7 @@ class LabelConfusion(NoiseProcess):
         return float(_shape(self.confusion(n_classes)).probability(less * (2 - less)))
 
     def fitted(
-        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, int] | None
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
     ) -> tuple[NDArray[Any], ...]:
         """Nothing; refuses a matrix of another number of classes."""
         del x, y, image_shape
@@ -156,7 +156,7 @@ class LabelConfusion(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Replace some of the labels `y`."""

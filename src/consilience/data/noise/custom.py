@@ -83,7 +83,7 @@ class CustomNoise(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Call the function for every sample."""

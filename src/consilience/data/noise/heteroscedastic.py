@@ -75,7 +75,7 @@ class LabelHeteroscedastic(NoiseProcess):
         return 1 + level**2
 
     def fitted(
-        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, int] | None
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
     ) -> tuple[NDArray[Any], ...]:
         """Return h (n_pool,)."""
         del y, n_classes, image_shape
@@ -93,7 +93,7 @@ class LabelHeteroscedastic(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Add noise to `y`."""

@@ -51,7 +51,7 @@ class InputGaussian(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Add noise to `x`."""
@@ -97,7 +97,7 @@ class InputDropout(NoiseProcess):
         level: float | Array,
         *,
         n_classes: int,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Set some of the inputs `x` to 0."""

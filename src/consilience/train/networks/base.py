@@ -60,7 +60,8 @@ class Sizes(NamedTuple):
 
     n_inputs: int
     n_outputs: int
-    image_shape: tuple[int, int] | None = None  # (rows, columns) where the inputs are an image's pixels, row by row
+    # (rows, columns[, channels]) where the inputs are an image's pixels, row by row, channels side by side
+    image_shape: tuple[int, ...] | None = None
     optimizer: str = "sgd"
 
 

@@ -28,7 +28,7 @@ from consilience.train.networks.base import (
     traced_floats,
 )
 from consilience.train.networks.dense import dense_layer
-from consilience.train.networks.maps import Conv, Downsample, downsample, halved, pixels, reduced
+from consilience.train.networks.maps import Conv, Downsample, downsample, halved, pixels, reduced, sides_of
 from consilience.train.networks.normalisation import Norm, map_norm
 from consilience.train.networks.parametrisation import Parametrisation
 
@@ -40,7 +40,7 @@ _GROUPS = 8  # groups of channels normalised together, or the largest number bel
 class _OnImages(Network):
     """A network of maps: its inputs are pixels, its layers are reduced to features."""
 
-    image_shape: tuple[int, int] = eqx.field(static=True)
+    image_shape: tuple[int, ...] = eqx.field(static=True)
 
     @abstractmethod
     def maps(self, x: Array) -> dict[str, Array]:
@@ -136,9 +136,9 @@ class CNN(NetworkOptions):
 
     def build(self, sizes: Sizes, *, key: Array) -> Network:
         """Return He initialization for relu-like activations, LeCun for tanh and the output; biases zero."""
-        rows, columns = shape = _images(self.name, sizes)
+        shape = _images(self.name, sizes)
+        rows, columns, n_in = sides_of(shape)
         convolutions: list[Conv] = []
-        n_in = 1
         for depth, n_out in enumerate(self.channels):
             convolutions.append(
                 Conv(
@@ -276,7 +276,7 @@ class ResNet(NetworkOptions):
     def build(self, sizes: Sizes, *, key: Array) -> Network:
         """Return He initialization; gains of normalisation 1, shifts and biases zero."""
         shape = _images(self.name, sizes)
-        stem = self._conv(1, self.channels[0], 1, sizes, jax.random.fold_in(key, 0), first=True)
+        stem = self._conv(sides_of(shape)[2], self.channels[0], 1, sizes, jax.random.fold_in(key, 0), first=True)
         blocks: list[Block] = []
         n_in = self.channels[0]
         for stage, n_out in enumerate(self.channels):
@@ -321,7 +321,7 @@ class ResNet(NetworkOptions):
         return Norm.of(channels, self.parametrisation, sizes.optimizer)
 
 
-def _images(name: str, sizes: Sizes) -> tuple[int, int]:
+def _images(name: str, sizes: Sizes) -> tuple[int, ...]:
     if sizes.image_shape is None:
         raise ConsilienceError(
             f"network.kind = {name!r}: convolutions need images, and these data are rows of {sizes.n_inputs} numbers; "

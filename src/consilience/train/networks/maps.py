@@ -88,9 +88,20 @@ class Conv(eqx.Module):
         return y if self.bias is None else y + times(self.bias_multiplier, self.bias)[:, None, None, None]
 
 
-def pixels(x: Array, image_shape: tuple[int, int]) -> Array:
-    """Return rows of pixels (batch, rows · columns) as maps of one channel (1, rows, columns, batch)."""
-    return x.T.reshape(1, *image_shape, -1)
+def pixels(x: Array, image_shape: tuple[int, ...]) -> Array:
+    """Return rows of pixels (batch, rows · columns · channels) as maps (channels, rows, columns, batch)."""
+    rows, columns, channels = sides_of(image_shape)
+    return jnp.moveaxis(x.T.reshape(rows, columns, channels, -1), 2, 0)
+
+
+def sides_of(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return rows, columns and channels; without channels an image has one.
+
+    >>> sides_of((8, 6)), sides_of((32, 32, 3))
+    ((8, 6, 1), (32, 32, 3))
+    """
+    rows, columns, channels = (*image_shape, 1)[:3]
+    return rows, columns, channels
 
 
 def halved(side: int, how: Downsample) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from consilience.train.networks.base import (
     traced_floats,
 )
 from consilience.train.networks.dense import dense_layer
+from consilience.train.networks.maps import sides_of
 from consilience.train.networks.normalisation import Norm, layer_norm
 from consilience.train.networks.parametrisation import BASE_WIDTH, Parametrisation, Role, scale
 
@@ -65,7 +67,7 @@ class Encoder(Network):
     layers: tuple[Layer, ...]
     norm: Norm
     output: Dense
-    image_shape: tuple[int, int] | None = eqx.field(static=True)
+    image_shape: tuple[int, ...] | None = eqx.field(static=True)
     patch: int = eqx.field(static=True)
     tokens: Reduction = eqx.field(static=True)
     position_multiplier: float = eqx.field(static=True)
@@ -89,13 +91,13 @@ class Encoder(Network):
         return jnp.mean(x, axis=1) if self.tokens == "mean" else x.reshape(x.shape[0], -1)
 
 
-def _tokens(x: Array, image_shape: tuple[int, int] | None, patch: int) -> Array:
+def _tokens(x: Array, image_shape: tuple[int, ...] | None, patch: int) -> Array:
     """Cut rows (batch, inputs) into (batch, tokens, numbers of a token)."""
     if image_shape is None:
         return x.reshape(x.shape[0], -1, patch)
-    rows, columns = image_shape
-    cut = x.reshape(-1, rows // patch, patch, columns // patch, patch)
-    return jnp.moveaxis(cut, 2, 3).reshape(x.shape[0], -1, patch * patch)
+    rows, columns, channels = sides_of(image_shape)
+    cut = x.reshape(-1, rows // patch, patch, columns // patch, patch * channels)
+    return jnp.moveaxis(cut, 2, 3).reshape(x.shape[0], -1, patch * patch * channels)
 
 
 @register_network
@@ -155,7 +157,7 @@ class Transformer(NetworkOptions):
     def build(self, sizes: Sizes, *, key: Array) -> Network:
         """Return weights N(0, gain² / fan-in), positions N(0, 0.02²), gains of normalisation 1, all else zero."""
         patch = self._patch(sizes)
-        numbers = patch if sizes.image_shape is None else patch**2
+        numbers = patch if sizes.image_shape is None else patch**2 * sides_of(sizes.image_shape)[2]
         keys = iter(jax.random.split(key, 3 + 4 * self.depth))
         position, how = (
             None,
@@ -225,7 +227,7 @@ class Transformer(NetworkOptions):
 
     def _patch(self, sizes: Sizes) -> int:
         """Return the patch asked for, or the smallest that makes few tokens."""
-        sides: tuple[int, ...] = sizes.image_shape or (sizes.n_inputs,)
+        sides: tuple[int, ...] = (sizes.n_inputs,) if sizes.image_shape is None else sizes.image_shape[:2]
         fitting = [patch for patch in range(1, min(sides) + 1) if all(side % patch == 0 for side in sides)]
         if self.patch is not None:
             if self.patch not in fitting:
@@ -235,5 +237,5 @@ class Transformer(NetworkOptions):
                     f"leave it out"
                 )
             return self.patch
-        few = [patch for patch in fitting if sizes.n_inputs // patch ** len(sides) <= _MOST_TOKENS]
+        few = [patch for patch in fitting if math.prod(sides) // patch ** len(sides) <= _MOST_TOKENS]
         return few[0] if few else fitting[-1]
