@@ -11,7 +11,7 @@ demo: $(VENV)/.study
 	$(BIN)/consilience run demo --out runs/demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

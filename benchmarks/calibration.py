@@ -9,7 +9,7 @@ is that for debiased CKA, and the mean score of n samples (over all repetitions)
     python benchmarks/calibration.py --only rsa --part coverage --samples 300
     python benchmarks/calibration.py --raw FILE         # keeps what is done, and goes on from there
     python benchmarks/calibration.py --out docs         # writes data/coverage.csv, data/level.csv and tables of a page;
-                                                        # rows of settings that were not run now stay as they are
+                                                        # rows known from more repetitions stay as they are
 
 Every round adds repetitions to all settings, so that it may be stopped after any. Tables are printed as in
 docs/uncertainty.md.
@@ -231,8 +231,11 @@ def earlier_rows(path: Path, kind: type[Coverage] | type[Level]) -> list[Any]:
 
 
 def updated(earlier: Sequence[Any], found: Sequence[Any], length: int) -> list[Any]:
-    """Rows, by their first `length` columns: those found now in place of earlier ones."""
-    return list(({row[:length]: row for row in earlier} | {row[:length]: row for row in found}).values())
+    """Rows, by their first `length` columns: those found now in place of earlier ones of no more repetitions."""
+    rows = {row[:length]: row for row in earlier}
+    for row in found:
+        rows[row[:length]] = max(row, rows.get(row[:length], row), key=lambda one: one.repetitions)
+    return list(rows.values())
 
 
 def write(path: Path, rows: Sequence[NamedTuple]) -> None:
@@ -248,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", nargs="+", default=list(MEASURES))
-    parser.add_argument("--samples", nargs="+", type=int, default=list(SAMPLES), help="n of coverage")
+    parser.add_argument("--samples", nargs="+", type=int, default=SAMPLES, choices=SAMPLES, help="n of coverage")
     parser.add_argument("--part", choices=("coverage", "level", "all"), default="all")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--out", type=Path)
@@ -277,9 +280,9 @@ def main() -> None:
             print(table(rows), end="\n\n")
             if options.out:
                 path = options.out / "data" / f"{name}.csv"
-                rows = updated(earlier_rows(path, kind), rows, length)
-                write(path, rows)
-                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(rows))
+                together = updated(earlier_rows(path, kind), rows, length)
+                write(path, together)
+                put(options.out / "uncertainty.md", f"calibration.py, {name}", table(together))
     print(f"{time.perf_counter() - start:.0f} s on {options.workers} processes")
 
 

@@ -182,8 +182,39 @@ def test_matrix_has_every_pair_twice_and_light_text_on_dark_colours(finished):
                 layers = (one.layer_a, one.layer_b) if a == one.variant_a else (one.layer_b, one.layer_a)
                 assert (row.layer_a, row.layer_b) == layers
                 assert row.mean == one.mean
-                middle = (entries["mean"].min() + entries["mean"].max()) / 2
-                assert row.dark == ((one.mean < middle) != (measure == "procrustes"))
+    assert not across_matrix_data(finished)["place"].isna().any()
+
+
+@pytest.mark.parametrize("measure", ["cka", "procrustes"])
+def test_matrix_text_is_light_where_alignment_is_low(finished, measure):
+    """Viridis is dark at its lower end; of distances, whose colours are reversed, at the upper."""
+    for _, entries in across_matrix_data(finished, measure=measure).groupby("place"):
+        ordered = entries.sort_values("mean", ascending=measure == "cka")["dark"].tolist()
+        assert (ordered[0], ordered[-1]) == (True, False)
+
+
+def test_runs_without_any_score_yet_have_an_empty_matrix_and_a_report(finished):
+    nothing = finished.copy()
+    nothing["alignment_across"] = nothing["alignment_across"] * np.nan
+    assert len(across_matrix_data(nothing)) == 0
+    html = render_report(nothing)
+    assert "Alignment across variants" in html
+    assert 'id="variants"' not in html
+
+
+def test_places_that_round_to_one_number_stay_two(finished):
+    close = finished.assign_coords(snr=[1.0, 1.0 + 1e-9, 4.0])
+    data = across_matrix_data(close)
+    assert data["place"].nunique() == 6
+    assert len(plot_across(close, at={"snr": 1.0 + 1e-9}).texts) == 4
+
+
+@pytest.mark.parametrize(
+    ("at", "says"), [({"snrr": 1.0}, "no axis 'snrr'; did you mean 'snr'"), ({"snr": 3.0}, r"snr = 3.0 is not in this")]
+)
+def test_places_that_are_not_there_are_refused(finished, at, says):
+    with pytest.raises(ConsilienceError, match=says):
+        plot_across(finished, at=at)
 
 
 def test_report_draws_the_matrix_of_variants(finished):

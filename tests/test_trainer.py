@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import threading
+import time
 
 import numpy as np
+import psutil
 import pytest
 from tests.studies import EXACT, assert_same_bits, reread, study, tables, without_times
 
@@ -15,6 +19,7 @@ from consilience.report.content import page_words
 from consilience.run import compute, run
 from consilience.store import open_run
 from consilience.study import Study
+from consilience.train import Workers
 
 SMALL = tables(EXACT, {"grid.snr": [1.0, 4.0], "grid.n_train": [8, 20]}, without=["network", "train"])
 
@@ -164,11 +169,17 @@ def train(training, *, dies=False):
 """
 
 
+def module_of(tmp_path):
+    """A name of its own for each test: folders stay on the path."""
+    return f"elsewhere_{tmp_path.name}"
+
+
 def elsewhere(tmp_path, monkeypatch, **options):
     """A trainer in a module of the current directory, which other processes import for themselves."""
-    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    module = module_of(tmp_path)
+    (tmp_path / f"{module}.py").write_text(ELSEWHERE)
     monkeypatch.chdir(tmp_path)
-    return Study(**SMALL, trainer={"function": "elsewhere:train", "layers": ["hidden_1", "output"], **options})
+    return Study(**SMALL, trainer={"function": f"{module}:train", "layers": ["hidden_1", "output"], **options})
 
 
 def test_processes_give_the_bits_of_one_and_the_reasons(tmp_path, monkeypatch):
@@ -186,10 +197,8 @@ def test_function_that_cannot_be_imported_goes_to_other_processes(tmp_path):
         return lambda x: {"output": np.full((len(x), 2), os.getpid() == own, np.float32)}
 
     asked = Study(**SMALL, trainer={"function": local, "layers": ["output"]})
-    plan = Plan(asked)
-    here, there = (
-        [values["test_loss"] for _, values in compute(plan, asked.cells(), workers=workers)] for workers in (1, 2)
-    )
+    here, there = (by_workers(asked, count) for count in (1, 2))
+    assert np.isfinite(there).all()
     assert not np.allclose(here, there)
 
 
@@ -200,10 +209,56 @@ def test_process_that_ends_without_a_word_is_an_error_that_says_so(tmp_path, mon
     assert not open_run(tmp_path / "run")["done"].any()
 
 
+def by_workers(asked, count):
+    """Test losses of all cells."""
+    with Workers(count) as workers:
+        return [values["test_loss"] for _, values in compute(Plan(asked), asked.cells(), workers=workers)]
+
+
 def test_function_that_other_processes_cannot_have_is_an_error_that_says_so():
-    asked = with_trainer(layers=["hidden_1", "output"])  # tests are not importable elsewhere
-    with pytest.raises(ConsilienceError, match=r"cannot be sent to other processes.*workers = 1"):
-        list(compute(Plan(asked), asked.cells(), workers=2))
+    lock = threading.Lock()
+
+    def locked(training):
+        with lock:
+            return least_squares(training)
+
+    for function in (least_squares, locked):  # tests are not importable elsewhere; a lock cannot be sent
+        asked = Study(**SMALL, trainer={"function": function, "layers": ["hidden_1", "output"]})
+        with pytest.raises(ConsilienceError, match=r"cannot be sent to other processes.*workers = 1"):
+            by_workers(asked, 2)
+
+
+def test_workers_are_at_most_two_items_each_ahead_and_end_with_their_context():
+    drawn = []
+
+    def items():
+        for item in range(20):
+            drawn.append(item)
+            yield np.full(300_000, item)  # large enough to be passed as a file, if anything were
+
+    def writes(item):
+        item += 1  # arrays are the function's own
+        return int(item[0]), os.getpid()
+
+    with Workers(2) as workers:
+        found = workers.map(writes, items())
+        first, process = next(found)
+        time.sleep(0.3)
+        assert (first, len(drawn)) == (1, 5)
+        assert [value for value, _ in found] == list(range(2, 21))
+        assert process != os.getpid()
+    assert not psutil.pid_exists(process)
+
+
+def test_edited_trainer_is_imported_anew_by_the_next_run(tmp_path, monkeypatch):
+    asked = elsewhere(tmp_path, monkeypatch)
+    first = run(asked, tmp_path / "first", workers=2)
+    module = module_of(tmp_path)
+    (tmp_path / f"{module}.py").write_text(ELSEWHERE.replace("x @ weights", "2 * x @ weights"))
+    sys.modules.pop(module)
+    importlib.invalidate_caches()
+    second = run(asked, tmp_path / "second", workers=2)
+    assert not np.allclose(first["test_loss"][..., 0], second["test_loss"][..., 0])
 
 
 def test_workers_that_have_nothing_to_do_are_refused(tmp_path):

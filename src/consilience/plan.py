@@ -69,6 +69,7 @@ class Plan:
         """Return the width of every layer of the point's networks by name, in order."""
         ensemble = self._ensembles[_environment(point)]
         if isinstance(point.network, train.Foreign):
+            point.network.found()  # one that cannot be imported is said before anything is written
             if point.network.layers is not None:
                 return dict.fromkeys(point.network.layers, 0)
             smallest = train.Cell(

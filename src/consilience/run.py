@@ -30,8 +30,7 @@ Progress = Callable[[int, int], None]
 
 def check_workers(study: Study, workers: int) -> None:
     """Refuse workers that have nothing to do, or a number that is none."""
-    if workers < 1:
-        raise ConsilienceError(f"workers = {workers}: give 1 or more")
+    train.Workers(workers)
     if workers > 1 and study.trainer is None:
         raise ConsilienceError(
             f"workers = {workers}: they call a trainer of the study's own, and this study has none; its networks are "
@@ -98,12 +97,13 @@ def run(
         # BLAS rounds differently with every number of threads, and results must not depend on it.
         single = threadpool_limits(1, user_api="blas")
         try:
-            for place, values in compute(plan, ordered, groups, devices=devices, workers=workers):
-                store.write(place, values)
-                if isinstance(place, Cell):
-                    written += 1
-                    if progress:
-                        progress(done + written, n_cells)
+            with train.Workers(workers) as processes:
+                for place, values in compute(plan, ordered, groups, devices=devices, workers=processes):
+                    store.write(place, values)
+                    if isinstance(place, Cell):
+                        written += 1
+                        if progress:
+                            progress(done + written, n_cells)
         finally:
             single.restore_original_limits()
             if written:
@@ -121,7 +121,12 @@ def run(
 
 
 def compute(
-    plan: Plan, cells: Sequence[Cell], groups: Sequence[Group] = (), *, devices: int | None = None, workers: int = 1
+    plan: Plan,
+    cells: Sequence[Cell],
+    groups: Sequence[Group] = (),
+    *,
+    devices: int | None = None,
+    workers: train.Workers | None = None,
 ) -> Iterator[tuple[Cell | Group, dict[str, Any]]]:
     """Train and measure cells, and compare groups of them; yield each with its values for `RunStore.write`.
 
@@ -141,7 +146,7 @@ def compute(
 
 
 def _trained(
-    plan: Plan, cells: Sequence[Cell], devices: int | None, workers: int
+    plan: Plan, cells: Sequence[Cell], devices: int | None, workers: train.Workers | None
 ) -> Iterator[tuple[Cell, train.Trained]]:
     """Train cells, those of one ensemble together."""
     ensembles: dict[int, tuple[train.Ensemble, list[Cell]]] = {}
@@ -204,6 +209,7 @@ def estimate(
     Each program is compiled, which is kept for the run itself (`CONSILIENCE_CACHE`), and timed on a few steps; the
     measures are timed on random representations of one cell's shape. Preparing data and writing are left out.
     """
+    check_workers(plan.study, workers)
     programs: dict[Any, list[Cell]] = {}
     asked = plan.study.cells() if cells is None else cells
     for cell in asked:
@@ -223,7 +229,7 @@ def estimate(
         arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)
         networks = max(2 * len(train.devices(devices)), ensemble.members)
         held = max(held, 2 * sum(a.nbytes for a in arrays) + networks * train.bytes_per_network(ensemble, spec))
-    memory = held + psutil.Process().memory_info().rss
+    memory = held + psutil.Process().memory_info().rss + (workers * train.WORKER_BYTES if workers > 1 else 0)
     return Estimate(len(asked) * plan.study.grid.members, seconds, compiling, training, measuring, memory)
 
 

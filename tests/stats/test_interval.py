@@ -128,13 +128,18 @@ def test_ends_lie_within_the_bounds_and_around_the_value(name, method):
 
 def test_identical_inputs_have_no_width():
     x, _ = related()
-    for name, value in (("cka", 1.0), ("procrustes", 0.0), ("mutual_knn(k=3)", 1.0)):
+    for name, value in (("cka", 1.0), ("procrustes", 0.0), ("mutual_knn(k=3)", 1.0), ("cca", 1.0), ("svcca", 1.0)):
         assert interval(name, x, x)[:4] == pytest.approx((value, value, value, 0.0), abs=1e-7)
 
 
-@pytest.mark.parametrize("value", [0.0, 3e-16, math.pi / 2 - 3e-16, math.pi / 2])
-def test_rounding_at_a_bound_stays_rounding(value):
-    low, high = _ends(get_measure("procrustes"), value, 1e-14)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("procrustes", v) for v in (0.0, 3e-16, math.pi / 2 - 3e-16, math.pi / 2)]
+    + [("cca", v) for v in (0.0, 1 - 2e-16, 1.0)]
+    + [("rsa", v) for v in (-1.0, 2e-16 - 1, 1 - 2e-16)],
+)
+def test_rounding_at_a_bound_stays_rounding(name, value):
+    low, high = _ends(get_measure(name), value, 1e-14)
     assert value - 2e-14 <= low <= value <= high <= value + 2e-14
 
 

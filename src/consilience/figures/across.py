@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from consilience._catalogue import suggestion
 from consilience.errors import ConsilienceError
-from consilience.facts import best_layers, layer_means, number_text
+from consilience.facts import BestLayers, best_layers, layer_means, number_text
 from consilience.facts.curves import AxisValue, values
 from consilience.figures._style import axes_or_new
 
@@ -32,14 +33,14 @@ def across_data(ds: xr.Dataset) -> pd.DataFrame:
     rows = [
         {**one.at, **{name: value for name, value in one._asdict().items() if name != "at"}} for one in best_layers(ds)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*_axes(ds), *(name for name in BestLayers._fields if name != "at")])
 
 
 def across_matrix_data(ds: xr.Dataset, *, measure: str | None = None) -> pd.DataFrame:
     """`across_data` of one measure as the entries of symmetric matrices of variants, one for each place.
 
-    Columns: place (the axes the variants agree in, as text), variant_a, variant_b, layer_a, layer_b, mean, se, ceiling,
-    share, and dark: whether the entry's colour is, so that text on it must be light.
+    Columns: the axes the variants agree in; place (their values as text), variant_a, variant_b, layer_a, layer_b, mean,
+    se, ceiling, share, and dark: whether the entry's colour is, so that text on it must be light.
 
     Parameters
     ----------
@@ -48,17 +49,23 @@ def across_matrix_data(ds: xr.Dataset, *, measure: str | None = None) -> pd.Data
     measure
         The first one by default.
     """
-    chosen, data = _measure(ds, measure), across_data(ds)
-    axes = [name for name in _axes(ds) if name in data]
-    one = data[data["measure"] == chosen]
-    one = one.assign(place=[_title(dict(zip(axes, row, strict=True))) for row in one[axes].itertuples(index=False)])
+    chosen, axes, data = _measure(ds, measure), _axes(ds), across_data(ds)
+    one = data[data["measure"] == chosen].drop(columns="measure")
+    one = one.assign(place=_texts(axes, list(one[axes].itertuples(index=False, name=None))))
     sides = {f"{name}_{side}": f"{name}_{other}" for name in ("variant", "layer") for side, other in ("ab", "ba")}
     mirrored = one[one["variant_a"] != one["variant_b"]].rename(columns=sides)
     both = pd.concat([one, mirrored], ignore_index=True)
     span = both.groupby("place")["mean"]
-    below = both["mean"] < (span.transform("min") + span.transform("max")) / 2
-    both["dark"] = below != is_distance_across(ds, chosen)
-    return both.drop(columns=[*axes, "measure"])
+    below = both["mean"] <= (span.transform("min") + span.transform("max")) / 2
+    return both.assign(dark=below != is_distance_across(ds, chosen))
+
+
+def _texts(axes: list[str], places: list[tuple[AxisValue, ...]]) -> list[str]:
+    """Each place in words, values in full where rounded ones would be the same."""
+    short = {place: _title(dict(zip(axes, place, strict=True))) for place in places}
+    if len(set(short.values())) == len(short):
+        return [short[place] for place in places]
+    return [", ".join(f"{axis} = {value!r}" for axis, value in zip(axes, place, strict=True)) for place in places]
 
 
 def is_distance_across(ds: xr.Dataset, measure: str) -> bool:
@@ -110,6 +117,11 @@ def _measure(ds: xr.Dataset, measure: str | None) -> str:
 
 
 def _place(ds: xr.Dataset, at: Mapping[str, AxisValue] | None) -> dict[str, AxisValue]:
+    for axis, value in (at or {}).items():
+        if axis not in _axes(ds):
+            raise ConsilienceError(f"at: variants of this run share no axis {axis!r}; {suggestion(axis, _axes(ds))}")
+        if value not in (known := ds[axis].values.tolist()):
+            raise ConsilienceError(f"at: {axis} = {value!r} is not in this run; it has {', '.join(map(str, known))}")
     return {axis: ds[axis].values.tolist()[-1] for axis in _axes(ds)} | dict(at or {})
 
 
@@ -135,9 +147,10 @@ def plot_across(
     -------
     matplotlib.axes.Axes
     """
-    place, chosen = _title(_place(ds, at)), _measure(ds, measure)
+    place, chosen = _place(ds, at), _measure(ds, measure)
     data = across_matrix_data(ds, measure=chosen)
-    data = data[data["place"] == place]
+    for axis, value in place.items():
+        data = data[data[axis] == value]
     variants = [str(name) for name in ds["variant_a"].values]
     matrix = data.pivot(index="variant_a", columns="variant_b", values="mean").reindex(variants, columns=variants)
     ax = axes_or_new(ax, (1.6 + 0.85 * len(variants), 1.1 + 0.75 * len(variants)))
@@ -152,7 +165,7 @@ def plot_across(
     ax.set_yticks(range(len(variants)), variants)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
-    ax.set_title(place, fontsize=9, loc="left")
+    ax.set_title(_title(place), fontsize=9, loc="left")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, width=0.7, length=3)

@@ -19,7 +19,8 @@ Resampling: TypeAlias = Literal["jackknife", "subsample"]
 
 _GROUPS = 30  # left out one after the other where leaving out each row has no shortcut
 _HALVES = 100
-_TELLING = 4  # a margin of more times the distance to a bound, as from rounding at zero, would explode in the logarithm
+# A margin so many times the distance to a bound, as from rounding there, would explode in a logarithm.
+_TELLING = 4
 
 
 class Interval(NamedTuple):
@@ -73,8 +74,8 @@ def interval(
 
     The interval is :math:`f^{-1}\bigl(f(s) \pm t\, f'(s)\, \mathrm{se}\bigr)`, t the quantile of Student's t with as
     many degrees of freedom as there are replicates less one, and f Fisher's z for similarities of at most 1, the logit
-    of the share of the largest distance, the logarithm for distances without bound, else (and where a distance is
-    within a quarter of its margin of a bound) the identity; it is cut off at the bounds of the measure.
+    of the share of the largest distance, the logarithm for distances without bound, else, and where the score is
+    within a quarter of its margin of a bound, the identity; it is cut off at the bounds of the measure.
 
     What it covers: for estimators without bias (debiased CKA, bias-corrected distance correlation) the score of
     infinitely many samples; for all others the mean score of n samples, which depends on n.
@@ -201,7 +202,7 @@ def _check_left(pair: Pair, left: int) -> None:
 def _ends(measure: Measure, value: float, margin: float) -> tuple[float, float]:
     """Ends of the interval, `margin` being t times the standard error."""
     low, high = measure.bounds
-    if measure.kind is Kind.SIMILARITY and high == 1.0 and -1 < value < 1:
+    if measure.kind is Kind.SIMILARITY and high == 1.0 and margin < _TELLING * (1 - abs(value)):
         ends = np.tanh(np.arctanh(value) + np.array([-1, 1]) * margin / (1 - value * value))
     elif measure.kind is Kind.DISTANCE and low == 0.0 and margin < _TELLING * min(value, high - value):
         ends = _positive(value, margin, high)

@@ -27,8 +27,8 @@ _FLOAT32 = 2e-3
 def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: Any = None) -> None:
     """Scores, and scores of all pairs, agree with `expected`, NumPy's, in every installed library.
 
-    JAX compiles for seconds, every operation by itself outside ``jax.jit``: all pairs, and a call without, are tried
-    there with default options only.
+    JAX compiles every operation by itself outside ``jax.jit``, which takes seconds: a score is computed so, and all
+    pairs within ``jax.jit``, with default options only.
     """
     matrix = to_numpy(pairwise([x, y], measure, targets=targets))
     for library in filter(_installed, LIBRARIES):
@@ -36,7 +36,7 @@ def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: 
         with _double_precision(library):
             a, b = _converted(library, x), _converted(library, y)
             if compiled:
-                _assert_close(measure, "jitted jax", _jitted(measure, a, b, targets), expected, _FLOAT64)
+                _assert_close(measure, "jitted jax", to_numpy(_jitted(measure, a, b, targets)), expected, _FLOAT64)
             if compiled and measure.changed_options:
                 continue
             truth = None if targets is None else _converted(library, targets)
@@ -48,11 +48,11 @@ def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: 
             _assert_close(measure, f"pairwise {library}", to_numpy(scores), matrix, _FLOAT64)
         if compiled:
             a, b = _converted(library, x), _converted(library, y)
-            _assert_close(measure, "float32 jax", _jitted(measure, a, b, targets), expected, _FLOAT32)
+            _assert_close(measure, "float32 jax", to_numpy(_jitted(measure, a, b, targets)), expected, _FLOAT32)
 
 
 def _jitted(measure: Measure, a: Any, b: Any, targets: Any) -> Any:
-    return to_numpy(_jit(lambda a, b: measure(a, b, targets=targets))(a, b))
+    return _jit(lambda a, b: measure(a, b, targets=targets))(a, b)
 
 
 def _jitted_pairs(measure: Measure, a: Any, b: Any, targets: Any) -> Any:

@@ -21,11 +21,13 @@ from consilience.train.options import TrainOptions
 from consilience.train.spec import Trained, Trajectory
 from consilience.train.tangent import tangent_kernel
 from consilience.train.trainer import Foreign, TrainingSet, layers_of_trainer
+from consilience.train.workers import WORKER_BYTES, Workers
 
 __all__ = [
     "CNN",
     "MLP",
     "NETWORKS",
+    "WORKER_BYTES",
     "Cell",
     "Cost",
     "CustomNetwork",
@@ -41,6 +43,7 @@ __all__ = [
     "TrainingSet",
     "Trajectory",
     "Transformer",
+    "Workers",
     "bytes_per_network",
     "compile_program",
     "count_parameters",

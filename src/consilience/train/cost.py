@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from consilience.train.devices import n_cores
 from consilience.train.engine import Cell, Ensemble, compile_program, train
 from consilience.train.optimize import DRAWS
 from consilience.train.program import Program
@@ -35,10 +36,10 @@ def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | N
     The program is compiled, kept on disk for the run itself (`consilience.train.cache`), and trains networks with the
     cells' mean number of blocks of training rows: for few steps, then for more until they take a fifth of a second,
     which tells what a step takes and what is needed without any. The exact solver is run for one n_train, a trainer of
-    the user's own for one member, as if its `workers` did not slow each other down.
+    the user's own for one member, and as many at a time as there are `workers` and cores for them.
     """
     if isinstance(cells[0].network, Foreign):
-        return Cost(0.0, _foreign(ensemble, cells) / workers)
+        return Cost(0.0, _foreign(ensemble, cells) / min(workers, n_cores(), ensemble.members * len(cells)))
     if cells[0].options.solver == "exact":
         return Cost(0.0, _exact(ensemble, cells, devices))
     spec = ensemble.spec(cells[0])

@@ -23,6 +23,7 @@ from consilience.train.program import Program
 from consilience.train.second_order import PARAMETER_LIMIT, residual_sizes
 from consilience.train.spec import Arrays, Resample, Rows, Spec, Trained
 from consilience.train.trainer import Foreign, call_trainer
+from consilience.train.workers import Workers
 
 __all__ = ["Cell", "Ensemble", "bytes_per_network", "compile_program", "train"]
 
@@ -146,11 +147,11 @@ class Ensemble:
 
 
 def train(
-    ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None, workers: int = 1
+    ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | None = None, workers: Workers | None = None
 ) -> Iterator[tuple[int, Trained]]:
     """Train all members of all cells; yield (index in `cells`, arrays with the member first) as cells finish.
 
-    `workers` processes call a trainer of the user's own; networks described here are trained on `devices`.
+    `workers` call a trainer of the user's own, by default this process; networks described here train on `devices`.
 
     While one call's results are with the caller the next call is already training. Where memory does not suffice
     for a call, its cells are trained with half as many networks at once, and so on; members for which it does not
@@ -161,7 +162,7 @@ def train(
         groups.setdefault(ensemble.spec(cell), []).append(index)
     for spec, indices in groups.items():
         if isinstance(spec.network, Foreign):
-            yield from call_trainer(ensemble, spec, cells, indices, workers)
+            yield from call_trainer(ensemble, spec, cells, indices, workers or Workers(1))
         elif spec.options.solver == "exact":
             yield from _solve(ensemble, spec, cells, indices)
         else:

@@ -6,11 +6,12 @@ inputs to every layer's activations by name. Everything after that is as for net
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -25,6 +26,7 @@ from consilience.train.losses import errors, losses
 from consilience.train.networks import Network, NetworkOptions, Sizes
 from consilience.train.realize import training_set
 from consilience.train.spec import Arrays, Rows, Spec, Trained
+from consilience.train.workers import Workers
 
 if TYPE_CHECKING:
     from consilience.train.engine import Cell, Ensemble
@@ -83,7 +85,7 @@ class Foreign(NetworkOptions):
         raise ConsilienceError("networks of a trainer are built by the trainer; there is nothing to compile or count")
 
     def found(self) -> Foreign:
-        """With the function itself, not where to find it."""
+        """Return the same with the function itself, not where to find it."""
         function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
         return replace(self, function=function)
 
@@ -119,73 +121,40 @@ def layers_of_trainer(ensemble: Ensemble, cell: Cell, network: Foreign) -> dict[
         With the trainer's own words, when every member fails.
     """
     outcome = _Outcome({}, {}, "the ensemble has no member")
-    for outcome in _outcomes(ensemble, ensemble.spec(cell), network, [cell], workers=1):
-        if not outcome.failed:
-            return {name: activations.shape[1] for name, activations in outcome.layers.items()}
+    with contextlib.closing(_outcomes(ensemble, ensemble.spec(cell), network, [cell], Workers(1))) as outcomes:
+        for outcome in outcomes:
+            if not outcome.failed:
+                return {name: activations.shape[1] for name, activations in outcome.layers.items()}
     raise ConsilienceError(f"trainer: no member could be trained at n_train = {cell.n_train}: {outcome.failed}")
 
 
 def call_trainer(
-    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], workers: int
+    ensemble: Ensemble, spec: Spec, cells: Sequence[Cell], indices: list[int], workers: Workers
 ) -> Iterator[tuple[int, Trained]]:
     """Train every member of the cells, one call each; a member whose call fails is recorded with the reason."""
     network = spec.network
     assert isinstance(network, Foreign)
-    outcomes = _outcomes(ensemble, spec, network, [cells[index] for index in indices], workers=workers)
-    for index in indices:
-        yield index, _stacked(list(islice(outcomes, ensemble.members)))
+    asked = [cells[index] for index in indices]
+    with contextlib.closing(_outcomes(ensemble, spec, network, asked, workers)) as outcomes:
+        for index in indices:
+            yield index, _stacked(list(islice(outcomes, ensemble.members)))
 
 
 def _outcomes(
-    ensemble: Ensemble, spec: Spec, network: Foreign, cells: Sequence[Cell], *, workers: int
-) -> Iterator[_Outcome]:
-    """Train the members of all cells in their order, as many at a time as there are workers."""
-    inputs = (ensemble.splits.probe_x, ensemble.splits.test_x)
-    waiting: deque[tuple[TrainingSet, float]] = deque()
+    ensemble: Ensemble, spec: Spec, network: Foreign, cells: Sequence[Cell], workers: Workers
+) -> Generator[_Outcome]:
+    """Train the members of all cells in their order."""
+    splits = ensemble.splits
+    predict = partial(_predicted, network.found(), splits.probe_x, splits.test_x, spec.n_outputs)
+    targets: deque[tuple[NDArray[Any], float]] = deque()  # of members that are being trained
 
     def asked() -> Iterator[TrainingSet]:
         for training, variance in _training_sets(ensemble, spec, cells):
-            waiting.append((training, variance))
+            targets.append((training.y, variance))
             yield training
 
-    def predict(training: TrainingSet) -> _Predicted:
-        return _predicted(network, training, *inputs, spec.n_outputs)
-
-    found = map(predict, asked()) if workers == 1 else _by_processes(network, inputs, spec.n_outputs, asked(), workers)
-    for predicted in found:
-        yield _outcome(ensemble, spec, predicted, *waiting.popleft())
-
-
-def _by_processes(
-    network: Foreign, inputs: tuple[Any, Any], n_outputs: int, asked: Iterator[TrainingSet], workers: int
-) -> Iterator[_Predicted]:
-    """Call the trainer in processes of its own; they outlive a cell, and take a function of a notebook too."""
-    import joblib
-    from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
-
-    network.found()  # what cannot be imported is said here, and where it lies is on the path
-    calls = (joblib.delayed(_predicted_elsewhere)(sys.path, network, one, *inputs, n_outputs) for one in asked)
-    try:
-        # One thread each, as BLAS has in this process during a run.
-        with joblib.parallel_config("loky", inner_max_num_threads=1):
-            parallel: Any = joblib.Parallel(n_jobs=workers, return_as="generator")
-        yield from parallel(calls)
-    except TerminatedWorkerError as error:
-        raise ConsilienceError(
-            f"trainer: one of its {workers} processes ended without a word, as one does that takes more memory than "
-            f"there is; finished cells are kept: run again with fewer workers"
-        ) from error
-    except BrokenProcessPool as error:
-        raise ConsilienceError(
-            f"trainer: {network.function} cannot be sent to other processes ({error}); put it in a module that they "
-            f"can import, or run with workers = 1"
-        ) from error
-
-
-def _predicted_elsewhere(path: list[str], *arguments: Any) -> _Predicted:
-    """In a process that may be older than what was added to the path."""
-    sys.path.extend(entry for entry in path if entry not in sys.path)
-    return _predicted(*arguments)
+    for predicted in workers.map(predict, asked()):
+        yield _outcome(ensemble, spec, predicted, *targets.popleft())
 
 
 def _training_sets(ensemble: Ensemble, spec: Spec, cells: Sequence[Cell]) -> Iterator[tuple[TrainingSet, float]]:
@@ -211,7 +180,7 @@ def _seed(ensemble: Ensemble, member: int) -> int:
     return int(np.random.SeedSequence((ensemble.seed, *own)).generate_state(1)[0] >> 1)
 
 
-def _predicted(network: Foreign, training: TrainingSet, probe: Any, test: Any, n_outputs: int) -> _Predicted:
+def _predicted(network: Foreign, probe: Any, test: Any, n_outputs: int, training: TrainingSet) -> _Predicted:
     """Train one member; in whatever process, and without JAX."""
     try:
         predictor = network.train(training)
@@ -223,13 +192,13 @@ def _predicted(network: Foreign, training: TrainingSet, probe: Any, test: Any, n
 
 
 def _outcome(
-    ensemble: Ensemble, spec: Spec, predicted: _Predicted, training: TrainingSet, target_variance: float
+    ensemble: Ensemble, spec: Spec, predicted: _Predicted, train_y: NDArray[Any], target_variance: float
 ) -> _Outcome:
     """Losses and errors of one member."""
     if predicted.failed:
         return _Outcome({}, dict.fromkeys(_LOSSES, np.nan), predicted.failed)
     sets = {
-        "train": (predicted.train, training.y, target_variance),
+        "train": (predicted.train, train_y, target_variance),
         "test": (predicted.test, ensemble.splits.test_y, 1.0),
     }
     numbers: dict[str, float] = {}

@@ -1,0 +1,130 @@
+"""Processes that call functions of the user's own, as trainers are."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from consilience.errors import ConsilienceError
+
+__all__ = ["WORKER_BYTES", "Workers"]
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+WORKER_BYTES = 250 * 2**20
+"""Memory of a process that has imported what a trainer needs, before it trains."""
+
+# One thread each, as BLAS has in the process of a run.
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Workers:
+    """So many processes, started when they are first needed and ended with the context; one is this process itself.
+
+    >>> with Workers(1) as workers:
+    ...     list(workers.map(abs, [-1, 2]))
+    [1, 2]
+
+    Raises
+    ------
+    ConsilienceError
+        For fewer than one.
+    """
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise ConsilienceError(f"workers = {count}: give 1 or more")
+        self.count = count
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            ended: Any = self._pool
+            ended.shutdown(kill_workers=True)
+
+    def map(self, function: Callable[[Item], Found], items: Iterator[Item]) -> Iterator[Found]:
+        """Yield the function of each item in order.
+
+        Items are drawn here, at most two for each process ahead of what is consumed. The function may be one of a
+        notebook: it is sent by value where it cannot be imported.
+
+        Raises
+        ------
+        ConsilienceError
+            When the function cannot be sent, or a process ends without a word.
+        """
+        return map(function, items) if self.count == 1 else self._elsewhere(function, items)
+
+    def _elsewhere(self, function: Callable[[Item], Found], items: Iterator[Item]) -> Iterator[Found]:
+        import cloudpickle
+
+        try:
+            sent: bytes = cloudpickle.dumps(function)
+        except Exception as error:
+            raise _not_sent(error) from error
+        ahead: deque[Future[Found]] = deque()
+        try:
+            for item in items:
+                ahead.append(self._processes().submit(_call, list(sys.path), sent, item))
+                if len(ahead) > 2 * self.count:
+                    yield self._result(ahead.popleft())
+            while ahead:
+                yield self._result(ahead.popleft())
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _processes(self) -> Executor:
+        if self._pool is None:
+            from loky import ProcessPoolExecutor
+
+            self._pool = ProcessPoolExecutor(self.count, env=_THREADS)
+        return self._pool
+
+    def _result(self, future: Future[Found]) -> Found:
+        from loky.process_executor import TerminatedWorkerError
+
+        try:
+            return future.result()
+        except _NotImportedError as error:
+            raise _not_sent(error) from error
+        except TerminatedWorkerError as error:
+            codes = "".join(re.findall(r"\{(.*?)\}", str(error))) or "unknown"
+            raise ConsilienceError(
+                f"trainer: one of its {self.count} processes ended without a word (exit code {codes}), as on a "
+                f"segmentation fault or when memory runs out; cells on disk are kept: run again with fewer workers"
+            ) from error
+
+
+class _NotImportedError(Exception):
+    """What a function needs is not to be had in another process."""
+
+
+def _call(path: list[str], sent: bytes, item: Any) -> Any:
+    """In another process: find what the function needs where this process found it, and call it."""
+    import cloudpickle
+
+    sys.path.extend(entry for entry in path if entry not in sys.path)
+    try:
+        function = cloudpickle.loads(sent)
+    except Exception as error:
+        raise _NotImportedError(f"{type(error).__name__}: {error}") from error
+    return function(item)
+
+
+def _not_sent(error: Exception) -> ConsilienceError:
+    return ConsilienceError(
+        f"trainer: it cannot be sent to other processes ({' '.join(str(error).split())}); put it in a module that they "
+        f"can import, or run with workers = 1"
+    )
