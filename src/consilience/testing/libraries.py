@@ -19,6 +19,7 @@ __all__ = ["LIBRARIES", "check_agreement", "check_gradient"]
 
 LIBRARIES = ("torch", "jax", "array_api_strict")
 
+_UNOPTIMIZED = "jax_disable_most_optimizations"
 _FLOAT64 = 1e-9
 # float32 throughout: JAX without jax_enable_x64
 _FLOAT32 = 2e-3
@@ -32,36 +33,36 @@ def check_agreement(measure: Measure, x: Any, y: Any, expected: float, targets: 
     """
     matrix = to_numpy(pairwise([x, y], measure, targets=targets))
     for library in filter(_installed, LIBRARIES):
-        compiled = library == "jax"
-        with _double_precision(library):
+        with _set_up(library):
             a, b = _converted(library, x), _converted(library, y)
-            if compiled:
-                _assert_close(measure, "jitted jax", to_numpy(_jitted(measure, a, b, targets)), expected, _FLOAT64)
-            if compiled and measure.changed_options:
-                continue
             truth = None if targets is None else _converted(library, targets)
+            if library == "jax" and measure.changed_options:
+                _assert_close(measure, "jitted jax", to_numpy(_jitted(measure, targets)(a, b)), expected, _FLOAT64)
+                continue
             score = measure(a, b, targets=truth)
             assert type(score) is type(a), f"{measure.label} of {library} arrays is a {type(score).__name__}"
             assert score.ndim == 0, f"{measure.label} has shape {tuple(score.shape)}, not ()"
             _assert_close(measure, library, to_numpy(score), expected, _FLOAT64)
-            scores = _jitted_pairs(measure, a, b, targets) if compiled else pairwise([a, b], measure, targets=truth)
+            if library == "jax":
+                single, scores = _jitted(measure, targets, pairs=True)(a, b)
+                _assert_close(measure, "jitted jax", to_numpy(single), expected, _FLOAT64)
+            else:
+                scores = pairwise([a, b], measure, targets=truth)
             _assert_close(measure, f"pairwise {library}", to_numpy(scores), matrix, _FLOAT64)
-        if compiled:
-            a, b = _converted(library, x), _converted(library, y)
-            _assert_close(measure, "float32 jax", to_numpy(_jitted(measure, a, b, targets)), expected, _FLOAT32)
+        if library == "jax":
+            with _set_up(library, double=False):
+                single = _jitted(measure, targets)(_converted(library, x), _converted(library, y))
+                _assert_close(measure, "float32 jax", to_numpy(single), expected, _FLOAT32)
 
 
-def _jitted(measure: Measure, a: Any, b: Any, targets: Any) -> Any:
-    return _jit(lambda a, b: measure(a, b, targets=targets))(a, b)
+def _jitted(measure: Measure, targets: Any, *, pairs: bool = False) -> Callable[..., Any]:
+    """A score, or with `pairs` a score and all pairs, which have most of their computations in common."""
 
+    def score(a: Any, b: Any) -> Any:
+        single = measure(a, b, targets=targets)
+        return (single, pairwise([a, b], measure, targets=targets)) if pairs else single
 
-def _jitted_pairs(measure: Measure, a: Any, b: Any, targets: Any) -> Any:
-    return _jit(lambda a, b: pairwise([a, b], measure, targets=targets))(a, b)
-
-
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without optimization: each function is called once."""
-    return importlib.import_module("jax").jit(function, compiler_options={"xla_backend_optimization_level": 0})
+    return importlib.import_module("jax").jit(score)
 
 
 def check_gradient(measure: Measure, x: Any, y: Any) -> None:
@@ -72,7 +73,7 @@ def check_gradient(measure: Measure, x: Any, y: Any) -> None:
     for library, gradient in (("jax", _jax_gradient), ("torch", _torch_gradient)):
         if not _installed(library):
             continue
-        with _double_precision(library):
+        with _set_up(library):
             found = gradient(measure, _converted(library, x), _converted(library, y))
         assert np.isfinite(found).all(), f"the gradient of {measure.label} in {library} is not finite"
         projected = float(np.sum(found * direction))
@@ -84,7 +85,7 @@ def check_gradient(measure: Measure, x: Any, y: Any) -> None:
 
 def _jax_gradient(measure: Measure, x: Any, y: Any) -> np.ndarray[Any, Any]:
     jax = importlib.import_module("jax")
-    return to_numpy(_jit(jax.grad(measure))(x, y))
+    return to_numpy(jax.jit(jax.grad(measure))(x, y))
 
 
 def _torch_gradient(measure: Measure, x: Any, y: Any) -> np.ndarray[Any, Any]:
@@ -111,9 +112,16 @@ def _converted(library: str, x: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _double_precision(library: str) -> Generator[None]:
+def _set_up(library: str, *, double: bool = True) -> Generator[None]:
+    """JAX in double precision or single, compiling without optimization: what is compiled here is called once."""
     if library != "jax":
         yield
         return
-    with importlib.import_module("jax").enable_x64(True):
-        yield
+    jax = importlib.import_module("jax")
+    before = jax.config.values[_UNOPTIMIZED]  # a flag that is no attribute
+    jax.config.update(_UNOPTIMIZED, True)
+    try:
+        with jax.enable_x64(double):
+            yield
+    finally:
+        jax.config.update(_UNOPTIMIZED, before)
