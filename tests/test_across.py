@@ -237,6 +237,15 @@ def test_report_draws_the_matrix_of_variants(finished):
     assert '"variants":{' in html
 
 
+def test_share_needs_a_ceiling_clearly_above_zero():
+    rng = np.random.default_rng(5)
+    effects = rng.standard_normal((2, 1, 6))
+    for within, clear in ((0.5, True), (0.01, False)):
+        scores = np.full((2, 1, 6, 2, 1, 6), within) + 0.05 * (effects[:, :, :, None, None, None] + effects)
+        (one,) = [one for one in best_layers(as_run(scores)) if one.variant_a != one.variant_b]
+        assert np.isfinite(one.share) == clear
+
+
 def test_standard_error_with_one_layer_is_the_jackknife_over_members():
     effects = np.random.default_rng(1).standard_normal(6)
     scores = 0.5 + 0.1 * (effects[:, None] + effects)

@@ -415,6 +415,15 @@ def test_command_killed_at_random_moments_resumes_bit_identical(tmp_path):
     assert_same_bits(resumed, run(Study.load(path), tmp_path / "whole"))
 
 
+def test_networks_larger_than_the_machine_are_refused_before_anything_is_written(tmp_path):
+    huge = study(DESCENT, {"network.hidden": [10**6, 10**6]})
+    with pytest.raises(ConsilienceError, match=r"network: to train one of these networks takes about .* GiB"):
+        run(huge, tmp_path / "run")
+    with pytest.raises(ConsilienceError, match=r"GiB, and this machine has"):
+        estimate(Plan(huge))
+    assert not (tmp_path / "run").exists()
+
+
 # --- members that diverged, layers with nothing to compare ---
 
 
@@ -605,7 +614,7 @@ def test_estimate_counts_every_network_and_every_cell(monkeypatch):
     of = study(DESCENT, {"measure.measures": ["cka"]}, axes={"train.learning_rate": [0.01, 0.05]})
     asked = []
 
-    def cost(ensemble, cells, *, devices=None):
+    def cost(ensemble, cells, *, devices=None, workers=1):
         asked.append(len(cells))
         return train.Cost(10.0, 1000.0 * len(cells))
 

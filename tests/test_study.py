@@ -181,6 +181,15 @@ def test_a_table_left_out_is_the_first_of_its_alternatives(axis, first):
     assert len(found.cells()) == 2 * len(Study(**tables(GRADIENT)).cells())
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"grid.members": 10**9}, r"grid.members = 1000000000"), ({"train.steps": 10**11}, r"steps = 100000000000")],
+)
+def test_sizes_beyond_all_machines_are_refused(changes, says):
+    with pytest.raises(ConsilienceError, match=says):
+        study(GRADIENT, changes)
+
+
 def test_alternatives_that_are_changes_need_the_table_they_change():
     without = {key: value for key, value in tables(GRADIENT).items() if key != "network"}
     with pytest.raises(ConsilienceError, match="network is missing"):

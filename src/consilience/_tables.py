@@ -7,6 +7,7 @@ is defined, so a new source or network needs nothing here.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -28,6 +29,7 @@ from pydantic import (
 from consilience._catalogue import Catalogue, suggestion
 from consilience._variants import WHOLE, frozen, thawed
 from consilience.data import PROCESSES, SOURCES, NoiseProcess, Source
+from consilience.data.noise.custom import process_of
 from consilience.errors import ConsilienceError
 from consilience.registry import Measure, get_measure
 
@@ -84,6 +86,9 @@ class Data(Table):
         return {"source": self.source.name, **asdict(self.source), **common}
 
 
+_MOST_MEMBERS = 2000  # two million pairs
+
+
 class Noise(Table):
     """The ``[noise]`` table: the process, what the members of an ensemble share, and how inputs differ if they do."""
 
@@ -94,6 +99,8 @@ class Noise(Table):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, raw: Any) -> Raw:
+        if isinstance(raw, Mapping) and inspect.isfunction(raw.get("process")):
+            raw = {**raw, "process": process_of(raw["process"])}
         return tagged(raw, tag="process", catalogue=PROCESSES, common=("shared", "resample"))
 
     @field_validator("shared")
@@ -141,7 +148,7 @@ class Grid(Table):
 
     snr: Annotated[tuple[Number, ...], BeforeValidator(_distinct)]
     n_train: Annotated[tuple[int, ...], BeforeValidator(_distinct)]
-    members: int = Field(default=8, ge=2)
+    members: int = Field(default=8, ge=2, le=_MOST_MEMBERS)
     axes: Mapping[str, Annotated[tuple[Any, ...], BeforeValidator(_distinct)]] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -362,7 +362,7 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
         **{key: list(values) for key, values in study.grid.axes.items()},
         "members": study.grid.members,
         "networks": estimate.networks,
-        "parameters": parameters,
+        "parameters": parameters if any(parameters) else "known to the trainer alone",
         "layers": list(plan.layers),
         "measures": [measure.label for measure in study.measure.measures],
         "seconds": round(estimate.seconds, 1),

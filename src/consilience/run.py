@@ -38,6 +38,21 @@ def check_workers(study: Study, workers: int) -> None:
         )
 
 
+def check_memory(plan: Plan) -> None:
+    """Refuse networks of which a single one takes more memory than there is; an accelerator is asked by trying."""
+    if train.devices()[0].platform != "cpu":
+        return
+    there = psutil.virtual_memory().total
+    for cell in plan.study.cells():
+        ensemble = plan.ensemble(cell)
+        taken = train.bytes_per_network(ensemble, ensemble.spec(plan.training(cell)))
+        if taken > there:
+            raise ConsilienceError(
+                f"network: to train one of these networks takes about {taken / 2**30:,.0f} GiB, and this machine has "
+                f"{there / 2**30:,.0f}; make it smaller"
+            )
+
+
 def default_folder(study: Study) -> Path:
     """Return ``runs/<name>``."""
     return Path("runs") / study.name
@@ -84,6 +99,7 @@ def run(
     check_workers(study, workers)
     train.devices(devices)  # before anything else starts JAX
     plan = Plan(study)
+    check_memory(plan)
     template = plan.template()
     with RunStore(folder, study) as store:
         store.create(template)
@@ -210,6 +226,7 @@ def estimate(
     measures are timed on random representations of one cell's shape. Preparing data and writing are left out.
     """
     check_workers(plan.study, workers)
+    check_memory(plan)
     programs: dict[Any, list[Cell]] = {}
     asked = plan.study.cells() if cells is None else cells
     for cell in asked:

@@ -11,12 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tests.data.noisy import HERE, clean
 from tests.studies import EXACT, reread, study
 
 from consilience._custom import resolve
 from consilience.data import PROCESSES, NoiseProcess, noise_keys
+from consilience.data.noise.custom import process_of
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 
@@ -36,6 +38,53 @@ def make(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, **attrib
 def apply(process: NoiseProcess) -> Any:
     x, y = clean("regression")
     return process.apply(noise_keys(0, 0), jnp.arange(3), x[:3], y[:3], 0.5, n_classes=1)
+
+
+def numpy_s(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, y + level * np.random.default_rng().standard_normal(y.shape)
+
+
+def constant(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, y + level
+
+
+def nothing(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, y
+
+
+def branches(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return (x, y + jax.random.normal(key, y.shape)) if level > 1 else (x, y)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (numpy_s, "gives two members the same noise"),
+        (constant, "gives two members the same noise"),
+        (nothing, "changes nothing"),
+        (branches, r"raised TracerBoolConversionError: .*\(branches, line \d+\); it is compiled by JAX"),
+    ],
+)
+def test_a_function_whose_noise_is_not_drawn_from_its_key_is_refused(function: Any, says: str) -> None:
+    x, y = clean("regression")
+    process = PROCESSES[process_of(function)]()
+    with pytest.raises(ConsilienceError, match=says):
+        process.fitted(x, y, n_classes=1, image_shape=None)
+
+
+def test_a_function_is_a_process_until_it_is_defined_anew() -> None:
+    def own(key: Any, x: Any, y: Any, level: Any, scale: float = 1.0) -> Any:
+        return x, y + scale * level * jax.random.normal(key, y.shape)
+
+    first = study(EXACT, {"noise": {"process": own, "scale": 2.0}})
+    assert first.noise.process.scale == 2.0
+    assert study(EXACT, {"noise": {"process": own, "scale": 2.0}}) == first
+
+    def anew(key: Any, x: Any, y: Any, level: Any) -> Any:
+        return x, y
+
+    anew.__qualname__ = own.__qualname__
+    assert type(study(EXACT, {"noise": {"process": anew}}).noise.process).function is anew
 
 
 def test_facts_are_the_function_s() -> None:

@@ -158,6 +158,21 @@ def test_names_in_disguise_and_dates_are_refused(tmp_path: Path) -> None:
         File(save(frame, tmp_path / "a.parquet")).load()
 
 
+def test_numbers_with_a_slip_and_names_of_rows_are_no_categories(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    frame = pd.DataFrame({"bmi": ["21.5"] * 39 + ["?"], "sex": ["f", "m"] * 20, "y": np.arange(40) / 7})
+    frame.to_csv(path, index=False)
+    with pytest.raises(
+        ConsilienceError, match=r"'bmi' of a.csv is text, though 39 of its 40 .* '\?' \(row 39, from 0\)"
+    ):
+        File(path).load()
+    frame.assign(bmi=[f"P{i:04}" for i in range(40)]).to_csv(path, index=False)
+    with pytest.raises(ConsilienceError, match=r"'bmi' of a.csv has 40 different texts in 40 rows"):
+        File(path).load()
+    frame.assign(bmi=["a", "b", "c", "9"] * 10).to_csv(path, index=False)
+    assert File(path).load().inputs.shape == (40, 6)
+
+
 def test_continuous_values_are_not_classes(path: Path) -> None:
     frame = pd.DataFrame({"x": np.arange(9.0), "y": np.arange(9) / 7})
     with pytest.raises(ConsilienceError, match="9 different values in 9 rows: these are not classes"):

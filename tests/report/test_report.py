@@ -293,6 +293,12 @@ def test_a_row_of_errors_by_hand():
     assert (missing["snr_text"], missing["n_train"], missing["test"], missing["train"]) == ("1", 100, None, None)
 
 
+def test_unfinished_cells_of_an_axis_of_names_are_listed(tmp_path):
+    ds = fake_run(undone=[(0, 1)], axes={"network.kind": ["mlp", "linear"]})
+    text = Page(write_report(ds, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "network.kind = mlp" in text
+
+
 def test_an_unfinished_run_says_so_at_the_top(page, tmp_path):
     _, parsed = page
     said = "This run is not finished: 4 of 160 cells are still to come and missing here."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,9 @@ def across(runs: Mapping[str, xr.Dataset], names: tuple[str, ...] = ("C1", "C2",
     ConsilienceError
         Without a run.
     """
+    given: Any = runs
+    if not isinstance(given, Mapping):
+        raise ConsilienceError(f"runs is a {type(given).__name__}: give a dictionary of runs by name")
     if not runs:
         raise ConsilienceError("no run is given: C4 compares several")
     found = [

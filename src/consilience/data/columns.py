@@ -27,6 +27,10 @@ Floats = NDArray[np.float64]
 
 # A text column with more different values than this is a name or a number in disguise, not a category.
 _MAX_CATEGORIES = 1000
+# A share above which a column of text is taken for what most of it is.
+_MOSTLY = 0.5
+# So many different texts are categories, however few rows there are.
+_FEW_CATEGORIES = 20
 # Whole numbers with at most this many different values are taken for classes.
 _MAX_INTEGER_CLASSES = 20
 
@@ -59,6 +63,8 @@ def encode_column(column: Any, impute: Impute, where: str) -> Encoded:
         raise _missing_error({name: missing}, where)
     if missing == len(column):
         raise _empty_error(name, where)
+    if not category:
+        _check_text(column, name, where)
     # Decoded, so that unused and numeric categories are treated alike.
     text = column.astype("object").fillna(column.mode(dropna=True).iloc[0]).astype(str).to_numpy(dtype=str)
     levels, codes = np.unique(text, return_inverse=True)
@@ -68,6 +74,26 @@ def encode_column(column: Any, impute: Impute, where: str) -> Encoded:
             f"(limit {_MAX_CATEGORIES}): remove it, or turn it into numbers"
         )
     return Encoded(tuple(f"{name}={level}" for level in levels), np.eye(len(levels))[codes])
+
+
+def _check_text(column: Any, name: str, where: str) -> None:
+    """Refuse text that is numbers but for a few entries, or names rows instead of describing them."""
+    pandas = require("pandas", extra="study", purpose="reading tables")
+    text = column.dropna().astype(str)
+    numeric = pandas.to_numeric(text, errors="coerce").notna()
+    if numeric.mean() > _MOSTLY:
+        others = text[~numeric]
+        raise ConsilienceError(
+            f"column {name!r} of {where} is text, though {int(numeric.sum())} of its {len(text)} values are numbers: "
+            f"correct {others.iloc[0]!r} (row {others.index[0]}, from 0){' and others' if len(others) > 1 else ''}, or "
+            f"leave it empty and set impute"
+        )
+    different = text.nunique()
+    if different > max(_FEW_CATEGORIES, _MOSTLY * len(text)):
+        raise ConsilienceError(
+            f"column {name!r} of {where} has {different} different texts in {len(text)} rows: it names rows rather "
+            f"than describes them; remove it, or turn it into numbers"
+        )
 
 
 def column_array(column: Any) -> NDArray[Any]:

@@ -41,7 +41,7 @@ class BestLayers(NamedTuple):
     """What members of one variant reach at these layers: the geometric mean of both variants' (of distances, the
     mean); NaN within one variant, and where a similarity is not positive."""
     share: float
-    """`mean` over `ceiling`; NaN for distances."""
+    """`mean` over `ceiling`; NaN for distances, and where the ceiling does not lie two standard errors above zero."""
 
 
 def across_keys(ds: xr.Dataset) -> tuple[str, ...]:
@@ -104,8 +104,11 @@ def _best(ds: xr.Dataset) -> Iterator[BestLayers]:
                 found = jackknife(block[i, j], left, units=members)
                 enough = members > 2 and np.isfinite(left).all()
                 mean = sign * float(found.value if enough else block[i, j])
-                ceiling = np.nan if a == b else _ceiling(means[a, i, a, i], means[b, j, b, j], sign)
-                share = mean / ceiling if sign > 0 else np.nan
+                ceiling, clear = np.nan, False
+                if a != b:
+                    ceiling, *left = (_ceiling(one[a, i, a, i], one[b, j, b, j], sign) for one in (means, *without))
+                    clear = sign > 0 and _clear(ceiling, left, members)
+                share = mean / ceiling if clear else np.nan
                 yield BestLayers(
                     at, measure, variants[a], variants[b], layers[i], layers[j], mean,
                     float(found.se) if enough else np.nan, float(ceiling), float(share),
@@ -129,6 +132,13 @@ def _without(scores: Floats, member: int) -> Floats:
 
 def _largest(block: Floats) -> float:
     return float(np.nanmax(block)) if np.isfinite(block).any() else np.nan
+
+
+def _clear(ceiling: float, left: list[float], members: int) -> bool:
+    """Whether a ceiling lies above zero by two standard errors; with two members none is known."""
+    if members < 3:
+        return bool(np.isfinite(ceiling))
+    return bool(np.isfinite([ceiling, *left]).all() and ceiling > 2 * jackknife(ceiling, left, units=members).se)
 
 
 def _ceiling(within_a: float, within_b: float, sign: float) -> float:

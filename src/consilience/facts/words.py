@@ -27,6 +27,7 @@ from consilience.facts.threshold import thresholds_at
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 __all__ = ["run_sentences", "sampling_sentence", "selection_sentences", "sentences", "unfinished_sentence"]
 
@@ -85,6 +86,10 @@ def unfinished_sentence(ds: xr.Dataset) -> str | None:
     )
 
 
+def _first_reason(ds: xr.Dataset, failed: NDArray[np.bool_]) -> str:
+    return f" ({ds['failure'].values[failed][0]})" if failed.any() else ""
+
+
 def run_sentences(ds: xr.Dataset) -> list[str]:
     """What holds for the run as a whole: members that diverged or stopped, and what ± means."""
     members, done = ds.sizes["member"], ds["done"].values
@@ -92,9 +97,9 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
     failed = (ds["failure"].values != "") & ~diverged if "failure" in ds else np.zeros_like(diverged)
     trainings = counted(int(done.sum()) * members, "training")
     spoken = [
-        f"{lost.sum()} of {trainings} {what}, in {lost.any(axis=-1).sum()} of {counted(done.size, 'cell')}; "
+        f"{lost.sum()} of {trainings} {what}, in {lost.any(axis=-1).sum()} of {counted(done.size, 'cell')}{why}; "
         f"{'it is' if lost.sum() == 1 else 'they are'} left out of every mean."
-        for lost, what in ((diverged, "diverged"), (failed, "failed"))
+        for lost, what, why in ((diverged, "diverged", ""), (failed, "failed", _first_reason(ds, failed)))
         if lost.any()
     ]
     stopped = int((ds["stopped_at"].values >= 0).sum()) if "stopped_at" in ds else 0

@@ -234,7 +234,7 @@ def _failures(ds: xr.Dataset) -> list[tuple[str, ...]]:
     reasons: Any = ds["failure"].transpose(*names).values if "failure" in ds else np.where(steps >= 0, "diverged", "")
     return [
         (
-            *(number_text(ds[name].values[i].item()) for name, i in zip(names, index, strict=True)),
+            *(number_text(ds[name].values.tolist()[i]) for name, i in zip(names, index, strict=True)),
             str(steps[index]) if steps[index] >= 0 else "–",
             str(reasons[index]),
         )
@@ -256,7 +256,7 @@ def _unfinished(ds: xr.Dataset) -> list[str]:
     done: Any = ds["done"].transpose(*names)
     return [
         ", ".join(
-            f"{'SNR' if name == 'snr' else name} = {number_text(ds[name].values[i].item())}"
+            f"{'SNR' if name == 'snr' else name} = {number_text(ds[name].values.tolist()[i])}"
             for name, i in zip(names, index, strict=True)
         )
         for index in zip(*np.nonzero(~done.values), strict=True)

@@ -89,8 +89,8 @@ class TrainOptions:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ConsilienceError(f"{name} = {value}: must be zero or a positive number")
-        if self.steps < 1:
-            raise ConsilienceError(f"steps = {self.steps}: at least one step is needed")
+        if not 1 <= self.steps < 2**31:
+            raise ConsilienceError(f"steps = {self.steps}: give at least one step, and fewer than 2³¹")
         batch = cast(object, self.batch)
         if batch != "full" and not (isinstance(batch, int) and batch >= 1):
             raise ConsilienceError(f"batch = {self.batch}: give a number of rows, 1 or more, or 'full'")

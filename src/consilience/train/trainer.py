@@ -7,6 +7,7 @@ inputs to every layer's activations by name. Everything after that is as for net
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -183,11 +184,13 @@ def _seed(ensemble: Ensemble, member: int) -> int:
 def _predicted(network: Foreign, probe: Any, test: Any, n_outputs: int, training: TrainingSet) -> _Predicted:
     """Train one member; in whatever process, and without JAX."""
     try:
-        predictor = network.train(training)
-        layers = _checked(predictor, probe, network.layers, n_outputs)
-        trained, tested = (_checked(predictor, x, network.layers, n_outputs)["output"] for x in (training.x, test))
+        # What it prints is not what this program prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            predictor = network.train(training)
+            layers = _checked(predictor, probe, network.layers, n_outputs)
+            trained, tested = (_checked(predictor, x, network.layers, n_outputs)["output"] for x in (training.x, test))
         return _Predicted(layers, trained, tested, "")
-    except Exception as error:  # noqa: BLE001 - whatever a user's function raises is that member's failure
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's function raises is that member's failure
         return _Predicted({}, _NOTHING, _NOTHING, _reason(error))
 
 
@@ -208,7 +211,7 @@ def _outcome(
     return _Outcome(predicted.layers, numbers, "")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """One line: what was raised, and where in the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if frame.filename != __file__] or frames
@@ -238,6 +241,7 @@ def _checked(
     if missing:
         raise ConsilienceError(f"the trainer's predictor returned no layer {missing[0]!r}; it has {', '.join(layers)}")
     found = {name: np.asarray(layers[name], np.float32) for name in order}
+    found = {name: values[:, None] if values.ndim == 1 else values for name, values in found.items()}
     for name, activations in found.items():
         if activations.ndim != 2 or len(activations) != len(x):
             raise ConsilienceError(

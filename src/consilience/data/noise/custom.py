@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from consilience._custom import hashable, options_class, resolve
-from consilience.data.noise.base import NoiseKeys, NoiseProcess, amplitude, sample_keys
+import numpy as np
+from numpy.typing import NDArray
+
+from consilience._custom import hashable, options_class, reference, resolve
+from consilience.data.noise.base import NoiseKeys, NoiseProcess, amplitude, noise_keys, sample_keys
 from consilience.data.source import CLASSIFICATION, REGRESSION, Task
 from consilience.errors import ConsilienceError, require
 
 if TYPE_CHECKING:
     from jax import Array
 
-__all__ = ["CustomNoise", "custom_process"]
+__all__ = ["CustomNoise", "custom_process", "process_of"]
 
 _GIVEN = 4  # parameters that are no options: key, x, y, level
+_FEW, _TRIED = 16, 0.5  # samples and SNR at which a function is tried
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,9 @@ class CustomNoise(NoiseProcess):
 
     The function corrupts **one sample**: `key` is a JAX random key, that of this sample in this member; `x` (d,) the
     standardised input; `y` a class number, 0-d integer, or standardised targets (k,); `level` the strength, 0-d. It
-    must be made of JAX operations and return both, in the shapes it got. Being asked sample by sample, its noise
-    depends on seed, member and sample alone, as that of every process does; `correlation` works as for the others.
+    must be made of JAX operations, draw what is random from `key`, and return both, in the shapes it got. Being asked
+    sample by sample, its noise depends on seed, member and sample alone, as that of every process does; `correlation`
+    works as for the others.
 
     ::
 
@@ -74,6 +80,40 @@ class CustomNoise(NoiseProcess):
         own = getattr(type(self).function, "target_variance", None)
         return 1.0 if own is None else float(own(level))
 
+    def fitted(
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
+    ) -> tuple[NDArray[Any], ...]:
+        """Try the function on a few samples: what its noise depends on cannot be read off it.
+
+        Raises
+        ------
+        ConsilienceError
+            When it changes nothing, or gives members the same noise; and what `apply` raises.
+        """
+        jax = require("jax", extra="study", purpose="drawing noise")
+        few = min(len(x), _FEW)
+        clean = jax.numpy.asarray(x[:few]), jax.numpy.asarray(y[:few])
+
+        @jax.jit  # as in a run: `level` has no value yet, and what NumPy draws is drawn once
+        def noisy(member: Array, level: Array) -> tuple[Array, Array]:
+            ids = jax.numpy.arange(few)
+            keys = noise_keys(0, member)
+            return self.apply(keys, ids, *clean, level, n_classes=n_classes, image_shape=image_shape)
+
+        level = np.float32(self.level(_TRIED))
+        first, other = (_flat(noisy(np.uint32(member), level)) for member in (0, 1))
+        wrong = {
+            "changes nothing": np.array_equal(first, _flat(clean)),
+            "gives two members the same noise": self.correlation < 1 and np.array_equal(first, other),
+        }
+        for what, found in wrong.items():
+            if found:
+                raise ConsilienceError(
+                    f"noise process {self.name!r} {what} at SNR {_TRIED}: all that is random must come from its key, "
+                    f"by jax.random (NumPy's generators know nothing of it)"
+                )
+        return ()
+
     def apply(
         self,
         keys: NoiseKeys,
@@ -92,10 +132,22 @@ class CustomNoise(NoiseProcess):
         options = {option: getattr(self, option) for option in self._options()}
 
         def one(key: Array, x: Array, y: Array) -> tuple[Array, Array]:
-            return self._checked(x, y, type(self).function(key, x, y, level, **options))
+            return self._checked(x, y, self._call(key, x, y, level, **options))
 
         noisy_x, noisy_y = jax.vmap(one)(sample_keys(keys, ids, self.correlation), x, y)
         return (x if self.corrupts == "labels" else noisy_x), noisy_y
+
+    def _call(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return type(self).function(*arguments, **options)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            theirs = next(frame for frame in [*frames[1:], frames[0]])
+            said = next(iter(str(error).strip().splitlines()), "")
+            raise ConsilienceError(
+                f"noise process {self.name!r} raised {type(error).__name__}: {said} ({theirs.name}, line "
+                f"{theirs.lineno}); it is compiled by JAX: made of its operations, without `if` on values"
+            ) from error
 
     def _checked(self, x: Array, y: Array, returned: Any) -> tuple[Array, Array]:
         """Refuse what is not a noisy sample; shapes are known while tracing, so this costs nothing."""
@@ -149,6 +201,22 @@ def custom_process(name: str) -> type[NoiseProcess]:
             f"and 'regression', not {facts['corrupts']!r} and {sorted(facts['tasks'])}"
         )
     return options_class(name, CustomNoise, parameters[_GIVEN:], facts)
+
+
+def _flat(parts: tuple[Any, Any]) -> NDArray[np.float64]:
+    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
+
+_NAMED: dict[str, Callable[..., Any]] = {}
+
+
+def process_of(function: Callable[..., Any]) -> str:
+    """Return the name of the process of a function given as such, as one of a notebook is, until it is defined anew."""
+    name = reference(function)
+    if _NAMED.get(name, function) is not function:
+        custom_process.cache_clear()
+    _NAMED[name] = function
+    return name
 
 
 def _rebuild(name: str, options: dict[str, Any]) -> NoiseProcess:
