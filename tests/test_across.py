@@ -26,7 +26,7 @@ from consilience.plan import Plan
 from consilience.report.charts import Variants, chart_specs
 from consilience.report.content import chart_data, page_words
 from consilience.report.write import render_report
-from consilience.run import compute, run
+from consilience.run import _n_across, compute, run
 from consilience.stats import pair_mean
 from consilience.store import open_run
 
@@ -138,6 +138,15 @@ def test_kinds_of_networks_are_compared_layer_by_layer(tmp_path):
     assert ds["variant_a"].values.tolist() == ["linear(hidden=[2])", "wide"]
     assert ds["network"].values.tolist() == ["linear(hidden=[2])", "wide"]
     assert np.isfinite(ds["alignment_across"]).all()
+
+
+def test_estimate_counts_the_scores_of_groups_that_are_asked_for():
+    plan = Plan(ridges(measures=["cka", "procrustes"]))
+    cells = plan.study.cells()
+    of_a_group = 12 * 13 / 2  # of 2 variants × 2 layers × 3 members
+    assert _n_across(plan, cells) == 2 * 6 * of_a_group
+    assert _n_across(plan, cells[:1]) == 2 * of_a_group
+    assert _n_across(plan, []) == 0
 
 
 # --- what is said of them ---

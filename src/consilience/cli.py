@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -92,6 +93,8 @@ def run(
         Processes that call the study's own trainer, if it has one.
     """
     _require_study()
+    import psutil
+
     from consilience.plan import Plan
     from consilience.run import check_workers, default_folder, estimate, unfinished
     from consilience.run import run as run_study
@@ -106,7 +109,9 @@ def run(
         check_workers(loaded, workers)
         find_devices(devices)
         plan = Plan(loaded)
-        _print_plan(plan, estimate(plan, unfinished(loaded, folder), devices=devices, workers=workers), as_json=json)
+        starting = time.time() - psutil.Process().create_time()
+        found = estimate(plan, unfinished(loaded, folder), devices=devices, workers=workers)
+        _print_plan(plan, found, starting, as_json=json)
         return
     with _Bar(loaded.grid.members, quiet=json) as bar:
         dataset = run_study(loaded, folder, devices=devices, workers=workers, progress=bar)
@@ -348,7 +353,7 @@ def _write_report(dataset: xr.Dataset, folder: Path) -> Path | None:
         return None
 
 
-def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
+def _print_plan(plan: Plan, estimate: Estimate, starting: float, *, as_json: bool) -> None:
     template = plan.template()
     study = plan.study
     data = json.loads(template.attrs["data"])
@@ -365,8 +370,8 @@ def _print_plan(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
         "parameters": parameters if any(parameters) else "known to the trainer alone",
         "layers": list(plan.layers),
         "measures": [measure.label for measure in study.measure.measures],
-        "seconds": round(estimate.seconds, 1),
-        "of them": f"compiling {estimate.compiling:.1f}, training {estimate.training:.1f}, "
+        "seconds": round(starting + estimate.seconds, 1),
+        "of them": f"starting {starting:.1f}, compiling {estimate.compiling:.1f}, training {estimate.training:.1f}, "
         f"measuring {estimate.measuring:.1f}",
         "memory_mib": round(estimate.memory_bytes / 2**20),
     }

@@ -233,21 +233,35 @@ def estimate(
         ensemble = plan.ensemble(cell)
         programs.setdefault((id(ensemble), ensemble.spec(plan.training(cell))), []).append(cell)
     seconds = compiling = training = measuring = 0.0
+    scores: list[float] = []  # seconds for one score
     held = 0
     for (_, spec), together in programs.items():
         ensemble = plan.ensemble(together[0])
         asks = [plan.training(cell) for cell in together]
         trains = train.training_cost(ensemble, asks, devices=devices, workers=workers)
         looks = 1 + len(spec.checkpoints)
-        measures = looks * _seconds_measuring(plan, ensemble, together[0]) * len(together)
+        of_cell = _seconds_measuring(plan, ensemble, together[0])
+        measures = looks * of_cell * len(together)
+        scores.append(of_cell / (len(plan.pairs) * len(plan.widths(together[0])) * len(plan.study.measure.measures)))
         beside = spec.options.solver == "gradient"
         seconds += trains.compiling + _together(trains.training, measures, devices, beside=beside)
         compiling, training, measuring = compiling + trains.compiling, training + trains.training, measuring + measures
         arrays = (ensemble.splits.train_x, ensemble.splits.test_x, ensemble.splits.probe_x)
         networks = max(2 * len(train.devices(devices)), ensemble.members)
         held = max(held, 2 * sum(a.nbytes for a in arrays) + networks * train.bytes_per_network(ensemble, spec))
+    comparing = _n_across(plan, asked) * float(np.mean(scores)) if scores else 0.0
+    seconds, measuring = seconds + comparing, measuring + comparing
     memory = held + psutil.Process().memory_info().rss + (workers * train.WORKER_BYTES if workers > 1 else 0)
     return Estimate(len(asked) * plan.study.grid.members, seconds, compiling, training, measuring, memory)
+
+
+def _n_across(plan: Plan, cells: Sequence[Cell]) -> float:
+    """Return the number of scores across variants in the groups that the cells are of."""
+    asked = {cell.index for cell in cells}
+    groups = [group for group in plan.across.groups if any(cell.index in asked for cell in group.cells)]
+    members = plan.study.grid.members
+    sizes = (members * sum(len(plan.widths(cell)) for cell in group.cells) for group in groups)
+    return len(plan.across.measures) * sum(size * (size + 1) / 2 for size in sizes)
 
 
 def _together(training: float, measuring: float, devices: int | None, *, beside: bool) -> float:
