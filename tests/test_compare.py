@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from tests.quick import quick_compilation  # noqa: F401
 
 from consilience import (
     Comparison,

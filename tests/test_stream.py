@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from tests.quick import quick_compilation  # noqa: F401
 
 from consilience import ConsilienceError, DegenerateWarning, Stream, get_measure, measures
 from consilience._moments import moments, start, update

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.data.noisy import HERE, clean
+from tests.quick import quick_compilation  # noqa: F401
 from tests.studies import EXACT, reread, study
 
 from consilience._custom import resolve

@@ -90,7 +90,7 @@ class TrainOptions:
             if not (np.isfinite(value) and value >= 0):
                 raise ConsilienceError(f"{name} = {value}: must be zero or a positive number")
         if not 1 <= self.steps < 2**31:
-            raise ConsilienceError(f"steps = {self.steps}: give at least one step, and fewer than 2³¹")
+            raise ConsilienceError(f"steps = {self.steps}: at least one step is needed, and fewer than 2³¹")
         batch = cast(object, self.batch)
         if batch != "full" and not (isinstance(batch, int) and batch >= 1):
             raise ConsilienceError(f"batch = {self.batch}: give a number of rows, 1 or more, or 'full'")
