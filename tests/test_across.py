@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from tests.quick import quick_compilation  # noqa: F401
 from tests.studies import EXACT, assert_same_bits, compiled_once, python, reread, study, without_times  # noqa: F401
 
 from consilience import train

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.quick import quick_compilation  # noqa: F401
 from tests.studies import DESCENT, EXACT, compiled_once, study
 
 from consilience.errors import ConsilienceError

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from tests.quick import quick_compilation  # noqa: F401
 
 from consilience.plan import PARTS
 from consilience.registry import get_measure

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.data.noisy import HERE, clean
-from tests.quick import quick_compilation  # noqa: F401
 from tests.studies import EXACT, reread, study
 
 from consilience._custom import resolve

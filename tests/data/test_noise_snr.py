@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from tests.data.noisy import CLASSES, KINDS, MATRIX, MEMBERS, VARIANTS, N, clean, corrupt, parts, state, task_of
-from tests.quick import quick_compilation  # noqa: F401
 
 from consilience.data import PROCESSES, InputBlur, LabelConfusion, LabelFlip, LabelHeteroscedastic
 from consilience.data.noise.blur import _snr
