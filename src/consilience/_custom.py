@@ -6,13 +6,14 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from typing import Any, TypeVar, cast
 
 from consilience.errors import ConsilienceError
 
-__all__ = ["hashable", "options_class", "reference", "resolve"]
+__all__ = ["hashable", "options_class", "place_of", "reference", "resolve"]
 
 Base = TypeVar("Base")
 
@@ -70,6 +71,13 @@ def resolve(name: str, *, what: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConsilienceError(f"{what} {name!r}: {attribute} is {type(found).__name__} and cannot be called")
     return found
+
+
+def place_of(error: BaseException, file: str) -> str:
+    """Return where a user's function raised, as "name, line n": the first frame outside of the calling `file`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = next((frame for frame in frames if frame.filename != file), frames[0])
+    return f"{theirs.name}, line {theirs.lineno}"
 
 
 def options_class(

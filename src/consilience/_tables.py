@@ -86,9 +86,6 @@ class Data(Table):
         return {"source": self.source.name, **asdict(self.source), **common}
 
 
-_MOST_MEMBERS = 2000  # two million pairs
-
-
 class Noise(Table):
     """The ``[noise]`` table: the process, what the members of an ensemble share, and how inputs differ if they do."""
 
@@ -141,6 +138,9 @@ def _number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_number)]
 _AXIS_TABLES = ("data", "noise", "network", "train", "trainer")
+
+
+_MOST_MEMBERS = 2000  # two million pairs
 
 
 class Grid(Table):

@@ -21,6 +21,7 @@ from consilience.plan import Plan
 from consilience.provenance import hardware, versions
 from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
+from consilience.train.spec import Spec
 from consilience.values import cell_values, layer_scores
 
 __all__ = ["Estimate", "Progress", "check_workers", "compute", "default_folder", "estimate", "run", "unfinished"]
@@ -38,14 +39,23 @@ def check_workers(study: Study, workers: int) -> None:
         )
 
 
-def check_memory(plan: Plan) -> None:
+def _programs(plan: Plan, cells: Sequence[Cell]) -> list[tuple[train.Ensemble, Spec, list[Cell]]]:
+    """Cells by the program that trains them."""
+    found: dict[Any, tuple[train.Ensemble, Spec, list[Cell]]] = {}
+    for cell in cells:
+        ensemble = plan.ensemble(cell)
+        spec = ensemble.spec(plan.training(cell))
+        found.setdefault((id(ensemble), spec), (ensemble, spec, []))[2].append(cell)
+    return list(found.values())
+
+
+def _check_memory(plan: Plan) -> None:
     """Refuse networks of which a single one takes more memory than there is; an accelerator is asked by trying."""
     if train.devices()[0].platform != "cpu":
         return
     there = psutil.virtual_memory().total
-    for cell in plan.study.cells():
-        ensemble = plan.ensemble(cell)
-        taken = train.bytes_per_network(ensemble, ensemble.spec(plan.training(cell)))
+    for ensemble, spec, _ in _programs(plan, plan.study.cells()):
+        taken = train.bytes_per_network(ensemble, spec)
         if taken > there:
             raise ConsilienceError(
                 f"network: to train one of these networks takes about {taken / 2**30:,.0f} GiB, and this machine has "
@@ -99,7 +109,7 @@ def run(
     check_workers(study, workers)
     train.devices(devices)  # before anything else starts JAX
     plan = Plan(study)
-    check_memory(plan)
+    _check_memory(plan)
     template = plan.template()
     with RunStore(folder, study) as store:
         store.create(template)
@@ -226,17 +236,12 @@ def estimate(
     measures are timed on random representations of one cell's shape. Preparing data and writing are left out.
     """
     check_workers(plan.study, workers)
-    check_memory(plan)
-    programs: dict[Any, list[Cell]] = {}
+    _check_memory(plan)
     asked = plan.study.cells() if cells is None else cells
-    for cell in asked:
-        ensemble = plan.ensemble(cell)
-        programs.setdefault((id(ensemble), ensemble.spec(plan.training(cell))), []).append(cell)
     seconds = compiling = training = measuring = 0.0
     scores: list[float] = []  # seconds for one score
     held = 0
-    for (_, spec), together in programs.items():
-        ensemble = plan.ensemble(together[0])
+    for ensemble, spec, together in _programs(plan, asked):
         asks = [plan.training(cell) for cell in together]
         trains = train.training_cost(ensemble, asks, devices=devices, workers=workers)
         looks = 1 + len(spec.checkpoints)

@@ -111,9 +111,9 @@ class File(RealSource):
         )
 
 
-# Inputs (n, d), their names, image shape, and the target columns by name.
 _MOST_CHANNELS = 4  # of an image
 
+# Inputs (n, d), their names, image shape, and the target columns by name.
 _Read = tuple[NDArray[np.float64], tuple[str, ...], tuple[int, ...] | None, dict[str, NDArray[Any]]]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience._custom import resolve
+from consilience._custom import place_of, resolve
 from consilience.errors import ConsilienceError
 from consilience.train.losses import errors, losses
 from consilience.train.networks import Network, NetworkOptions, Sizes
@@ -213,12 +212,10 @@ def _outcome(
 
 def _reason(error: BaseException) -> str:
     """One line: what was raised, and where in the user's code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename != __file__] or frames
     said = " ".join(str(error).split())
     if isinstance(error, ConsilienceError):
         return said
-    return f"{type(error).__name__}: {said} ({theirs[0].name}, line {theirs[0].lineno})"
+    return f"{type(error).__name__}: {said} ({place_of(error, __file__)})"
 
 
 def _checked(

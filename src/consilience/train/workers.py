@@ -71,7 +71,7 @@ class Workers:
 
         try:
             sent: bytes = cloudpickle.dumps(function)
-        except Exception as error:
+        except Exception as error:  # pickling calls code of whatever the function refers to
             raise _not_sent(error) from error
         ahead: deque[Future[Found]] = deque()
         try:
@@ -118,7 +118,7 @@ def _call(path: list[str], sent: bytes, item: Any) -> Any:
     sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
         function = cloudpickle.loads(sent)
-    except Exception as error:
+    except Exception as error:  # imports what the function needs
         raise _NotImportedError(f"{type(error).__name__}: {error}") from error
     return function(item)
 

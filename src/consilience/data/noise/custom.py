@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience._custom import hashable, options_class, reference, resolve
+from consilience._custom import hashable, options_class, place_of, reference, resolve
 from consilience.data.noise.base import NoiseKeys, NoiseProcess, amplitude, noise_keys, sample_keys
 from consilience.data.source import CLASSIFICATION, REGRESSION, Task
 from consilience.errors import ConsilienceError, require
@@ -140,13 +139,11 @@ class CustomNoise(NoiseProcess):
     def _call(self, *arguments: Any, **options: Any) -> Any:
         try:
             return type(self).function(*arguments, **options)
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            theirs = next(frame for frame in [*frames[1:], frames[0]])
-            said = next(iter(str(error).strip().splitlines()), "")
+        except Exception as error:  # whatever a user's function raises
+            said = next(iter(str(error).strip().splitlines()), "")  # JAX goes on for a page
             raise ConsilienceError(
-                f"noise process {self.name!r} raised {type(error).__name__}: {said} ({theirs.name}, line "
-                f"{theirs.lineno}); it is compiled by JAX: made of its operations, without `if` on values"
+                f"noise process {self.name!r} raised {type(error).__name__}: {said} ({place_of(error, __file__)}); it "
+                f"is compiled by JAX: made of its operations, without `if` on values"
             ) from error
 
     def _checked(self, x: Array, y: Array, returned: Any) -> tuple[Array, Array]:
