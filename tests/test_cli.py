@@ -334,6 +334,20 @@ def test_installed_command_reports_an_error_on_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_run_without_a_single_network_fails(tmp_path, path, out):
+    found = command("run", path, "--train.solver", "gradient", "--train.learning_rate", "1e30", "--out", out)
+    assert found.returncode == 1
+    assert "diverged" in found.stdout
+    assert found.stderr == "consilience: none of the networks could be trained; the results say why\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    process = subprocess.Popen([COMMAND, "measures", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    assert process.stderr.read() == b""
+
+
 def test_control_c_keeps_finished_cells_and_shows_no_traceback(tmp_path, out):
     many = {"grid.snr": [0.1 * 1.2**i for i in range(30)], "grid.n_train": list(range(3, 15))}
     path = study_file(tmp_path / "study.toml", EXACT, many)

@@ -90,6 +90,8 @@ def test_a_teacher_is_drawn_as_large_as_needed(capsys):
         (("wine", "--n-train", "0"), "n_train"),
         (("wine", "--ridge", "-1"), "ridge"),
         (("wine", "--pool", "2"), "not images"),
+        (("wine", "--figure", "x.gif"), "x.gif: give a file that ends in .png"),
+        (("wine", "--figure", "nowhere/x.png"), "no folder nowhere"),
     ],
 )
 def test_errors_are_one_line(capsys, arguments, said):

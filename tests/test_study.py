@@ -190,6 +190,12 @@ def test_sizes_beyond_all_machines_are_refused(changes, says):
         study(GRADIENT, changes)
 
 
+def test_a_misspelt_table_is_told_from_a_missing_one():
+    given = tables(GRADIENT)
+    given["gird"] = given.pop("grid")
+    assert one_message(lambda: Study(**given)).endswith("unknown key; did you mean 'grid'?")
+
+
 def test_alternatives_that_are_changes_need_the_table_they_change():
     without = {key: value for key, value in tables(GRADIENT).items() if key != "network"}
     with pytest.raises(ConsilienceError, match="network is missing"):
@@ -344,6 +350,8 @@ WRONG = [
     ("data.source", 3, "3", "digits"),
     ("noise.process", 3, "3", "label-flip"),
     ("network.kind", 3, "3", "mlp"),
+    ("measure.steps", [-1, 3], "[-1, 3]", "each 1 or more"),
+    ("measure.steps", 1, "1", "2 or more"),
     ("measure.measures", ["ckaa"], "'ckaa'", "did you mean 'cka'"),
     ("measure.measures", [{"name": "cka", "kernle": "rbf"}], "'kernle'", "did you mean 'kernel'?"),
     ("measure.measures", [{"name": "cka", "kernel": "rfb"}], "'rfb'", "did you mean 'rbf'?"),

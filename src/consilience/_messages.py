@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,22 +36,23 @@ _MESSAGES = {
 }
 
 
-def one_line(error: ValidationError, *, valid: Iterable[str]) -> str:
+def one_line(error: ValidationError, *, valid: Callable[[tuple[int | str, ...]], Iterable[str]]) -> str:
     """Return the first problem as one line.
 
     Parameters
     ----------
     valid
-        The keys of the table the error is about, for suggesting one.
+        Gives the keys that are valid where an unknown one was found, for suggesting one; called with its location.
     """
     problems: list[Any] = list(error.errors(include_url=False))
-    first = problems[0]
+    # What is missing is often there under a misspelt name.
+    first = next((problem for problem in problems if problem["type"] in _UNKNOWN), problems[0])
     key = _key(first["loc"])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ConsilienceError) and _NAMES_ITS_KEY.match(str(cause)):
-        return f"{key}.{cause}" if key else str(cause)
+        return f"{key}.{cause}" if key and not str(cause).startswith(f"{key}.") else str(cause)
     if first["type"] in _UNKNOWN:
-        return f"{key} = {first['input']!r}: unknown key; {suggestion(key.rpartition('.')[2], valid)}"
+        return f"{key} = {first['input']!r}: unknown key; {suggestion(key.rpartition('.')[2], valid(first['loc']))}"
     if first["type"] in _MISSING:
         return f"{key} is missing; give it a value"
     # Branches of a union each say what they wanted; other problems with the same key are others.

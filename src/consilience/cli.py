@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 import tomllib
@@ -38,6 +39,7 @@ app = cyclopts.App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `main` says what an interruption leaves
 )
+_FIGURES = (".png", ".pdf", ".svg")
 _PIPED_WIDTH = 160  # where output goes to a file nothing needs to be cut
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON to standard output.")]
 Overrides = Annotated[
@@ -54,9 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `consilience`; a user's error is one line and exit code 2."""
     try:
         app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()  # a reader that has gone is seen here, not when Python shuts down
     except (ConsilienceError, cyclopts.CycloptsError) as error:
         print(f"consilience: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # as in `consilience … | head`: who reads has what they wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:  # a full disk, a folder that cannot be written: the system's own words say which
         print(f"consilience: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -117,6 +123,9 @@ def run(
         dataset = run_study(loaded, folder, devices=devices, workers=workers, progress=bar)
     report_path = _write_report(dataset, folder)
     _print_results(dataset, folder, report_path, as_json=json)
+    if (dataset["failure"] != "").all():
+        print("consilience: none of the networks could be trained; the results say why", file=sys.stderr)
+        raise SystemExit(1)
 
 
 @app.command
@@ -174,6 +183,8 @@ def predict(
     _require_study()
     from consilience._prediction import columns, facts, predict_data, rows
 
+    if figure is not None:
+        _check_figure(figure)
     found = predict_data(data, target=target, snr=snr, n_train=n_train, ridge=ridge, pool=pool, seed=seed)
     if figure is not None:
         from consilience.figures.prediction import plot_prediction
@@ -280,6 +291,14 @@ def _parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
             value = rest.pop(0)
         found[key] = _toml_value(value)
     return found
+
+
+def _check_figure(path: Path) -> None:
+    """Refuse a file that could not be written before anything is computed for it."""
+    if path.suffix.lower() not in _FIGURES:
+        raise ConsilienceError(f"--figure {path}: give a file that ends in {', '.join(_FIGURES)}")
+    if not path.parent.is_dir():
+        raise ConsilienceError(f"--figure {path}: there is no folder {path.parent}; make it first")
 
 
 def _toml_value(text: str) -> Any:

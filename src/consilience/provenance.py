@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,12 +25,14 @@ _PACKAGES = (
     "xarray",
     "zarr",
 )
+# What networks of a user's own may be trained with.
+_TRAINERS = ("torch", "lightning", "tensorflow", "keras", "flax", "transformers")
 
 
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that takes part in a run."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *(package for package in _TRAINERS if package in sys.modules)):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # a copy on the path, not installed

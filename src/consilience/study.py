@@ -95,7 +95,7 @@ class Study(Table):
         try:
             super().__init__(**tables)
         except ValidationError as error:
-            raise ConsilienceError(one_line(error, valid=_keys_beside(error))) from None
+            raise ConsilienceError(one_line(error, valid=_keys_beside)) from None
 
     @classmethod
     def load(cls, path_or_name: str | Path, **overrides: Any) -> Study:
@@ -170,9 +170,11 @@ class Study(Table):
             if self.measure.steps is not None:
                 raise ConsilienceError("measure.steps: what a trainer does on the way is not seen here; remove it")
             return
-        if self.train.batch != "full" and self.train.solver == "gradient" and self.train.batch > max(self.grid.n_train):
+        batch = self.train.batch if self.train.solver == "gradient" else "full"
+        # Rows are drawn with replacement, so the default serves small sets too; another number there is a slip.
+        if batch not in ("full", TrainOptions.batch) and batch > max(self.grid.n_train):
             raise ConsilienceError(
-                f"train.batch = {self.train.batch}: larger than every n_train (up to {max(self.grid.n_train)}); "
+                f"train.batch = {batch}: larger than every n_train (up to {max(self.grid.n_train)}); "
                 f"lower it, or set batch = 'full'"
             )
         if self.train.solver == "exact":
@@ -286,9 +288,9 @@ def _hash(study: Study, snr: float, n_train: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _keys_beside(error: ValidationError) -> list[str]:
-    """Return the valid keys of the table that the first error lies in."""
-    table = error.errors()[0]["loc"][0] if len(error.errors()[0]["loc"]) > 1 else None
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Return the valid keys of the table that the location lies in."""
+    table = location[0] if len(location) > 1 else None
     if table == "train":
         return [field.name for field in fields(TrainOptions)]
     tables = {"data": Data, "noise": Noise, "grid": Grid, "measure": Measures, "pairs": Pairs, "trainer": Trainer}

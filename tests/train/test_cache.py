@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from consilience.train.cache import VARIABLE, cache_folder, kept_on_disk
+from consilience.train.cache import VARIABLE, cache_folder, kept_on_disk, prune
 
 TRAINING = """
 from consilience import train
@@ -86,3 +86,15 @@ def test_a_folder_that_cannot_be_written_is_no_cache(monkeypatch, tmp_path):
     with kept_on_disk():
         assert jax.config.jax_compilation_cache_dir == before
         assert float(jnp.float32(1) + 1) == 2
+
+
+def test_the_files_written_first_make_room(tmp_path):
+    for age, name in enumerate("cab"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (age, age))
+    prune(tmp_path, 30)
+    assert len(list(tmp_path.iterdir())) == 3
+    prune(tmp_path, 25)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    prune(tmp_path, 0)
+    assert not list(tmp_path.iterdir())

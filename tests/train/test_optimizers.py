@@ -77,6 +77,15 @@ def test_adamw_is_another_name_of_adam(case):
     assert study.spec(renamed) == study.spec(cell)
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "levenberg-marquardt", "lbfgs"])
+def test_one_device_gives_the_bits_of_two(optimizer, ensemble, trained, assert_same_bits):
+    options = TrainOptions(optimizer=optimizer, batch="full", steps=7)
+    cells = [Cell(n, 0.6, TANH, options) for n in (SMALL, LARGE)]
+    study = ensemble(members=3)
+    for one, two in zip(trained(study, cells, devices=1), trained(study, cells, devices=2), strict=True):
+        assert_same_bits(one, two)
+
+
 def test_levenberg_marquardt_fits_what_adam_in_as_many_steps_does_not(run):
     adam = replace(LM, optimizer="adam", learning_rate=0.01)
     fitted, approached = run(LM, TANH)[0], run(adam, TANH)[0]

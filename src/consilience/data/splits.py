@@ -219,7 +219,10 @@ def _standardised(table: Table, train: NDArray[np.intp], name: str) -> Table:
     targets = _standardise(table.targets, train)
     constant = np.flatnonzero(~targets.any(axis=0))
     if len(constant):
-        raise ConsilienceError(f"target {constant[0]} of {name} is constant in the training pool")
+        raise ConsilienceError(
+            f"target {constant[0]} of {name} (counted from 0): has one value in all {len(train)} rows of the training "
+            f"pool, so there is nothing to learn; leave it out, or give more rows"
+        )
     return replace(table, targets=targets)
 
 

@@ -19,6 +19,8 @@ __all__ = ["VARIABLE", "cache_folder", "kept_on_disk"]
 VARIABLE = "CONSILIENCE_CACHE"
 """Environment variable that names the folder of the cache, or turns it off when empty."""
 
+_LIMIT = 2**30  # bytes of the folder: thousands of programs
+
 # Reading a program takes about a tenth of a second, and what compiles faster than this is not worth a file.
 _SETTINGS: dict[str, Any] = {
     "jax_persistent_cache_min_compile_time_secs": 0.3,
@@ -75,6 +77,25 @@ def kept_on_disk() -> Generator[None]:
         yield
     finally:
         _configure(before)
+        prune(folder, _LIMIT)
+
+
+def prune(folder: Path, limit: int) -> None:
+    """Delete the files written first until those left take no more than `limit` bytes.
+
+    JAX's own limit takes a lock for every reading, and waits for it where many processes share a folder. A file that
+    is gone when another process wants it is compiled again.
+    """
+    written: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process deleted it
+            written.append((path.stat().st_mtime, path.stat().st_size, path))
+    taken = sum(size for _, size, _ in written)
+    for _, size, path in sorted(written):
+        if taken <= limit:
+            return
+        path.unlink(missing_ok=True)
+        taken -= size
 
 
 def _configure(settings: dict[str, Any]) -> None:

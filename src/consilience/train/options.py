@@ -46,8 +46,8 @@ class TrainOptions:
         t / warmup of it; a cosine begins after them.
     steps, batch
         Number of updates (iterations of second-order optimizers) and rows drawn, with replacement, for each: a batch
-        may be larger than a small training set, but not than every one of the grid. ``"full"`` uses the whole
-        training set.
+        may be larger than a small training set, but, other than the default, not than every one of the grid.
+        ``"full"`` uses the whole training set.
     loss
         "auto": cross-entropy for classification, squared error for regression. "squared-error" on a
         classification task regresses the one-hot labels, centred by 1 / classes.
