@@ -108,6 +108,14 @@ def test_c1_is_contradicted_by_one_clear_fall_and_names_it():
     assert "falls, most clearly from SNR 1 to 4 at n_train = 300" in verdict.sentence
 
 
+def test_c1_speaks_of_a_fall_as_one():
+    verdict = one(TRUTHS["reversed"], "C1", members=16)
+    effect = verdict.effect
+    assert effect.low < effect.value < effect.high < 0
+    fall = f"falls from low to high SNR by {-effect.value:.3f} ({-effect.high:.3f} to {-effect.low:.3f})"
+    assert fall in verdict.sentence
+
+
 def test_distances_are_turned():
     ds = simulate(TRUTHS["as claimed"])
     distance = ds.assign(alignment=-ds["alignment"]).assign_coords(kind=("measure", ["distance"]))

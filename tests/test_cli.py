@@ -100,7 +100,7 @@ def test_run_prints_the_verdicts_with_effects_and_intervals(capsys, path, out):
         assert verdict.heading in text
         assert verdict.sentence in text
     assert re.search(r"C1 \w+: Alignment grows", text)
-    assert re.search(r"exceeds that at low SNR by -?\d\.\d+ \(-?\d\.\d+ to", text)
+    assert re.search(r"(?:rises|falls) from low to high SNR by \d\.\d+ \(-?\d\.\d+ to", text)
     again = printed(capsys, "run", path, "--out", out, "--json")
     found = strict_json(again)["verdicts"]
     assert [verdict["claim"] for verdict in found] == [verdict.claim for verdict in evaluate(open_run(out))]

@@ -178,15 +178,16 @@ def _depth(curves: Curves, dips: list[_Curve], outcome: Outcome, clearest: _Curv
         curves.n_train[clearest.columns[i]] for i in (clearest.dip.left, clearest.dip.bottom, clearest.dip.right)
     )
     depth = interval_text(effect.value, effect.low, effect.high)
-    clearest_text = (
-        f"at SNR {snr}, n_train = {bottom}, by {depth} below both n_train = {left} and {right} ({p_text(p)})"
-    )
     if dips:
         listed = joined([number_text(float(curves.snr[one.row])) for one in dips])
         return (
-            f"Along n_train {curves.noun} clearly falls and rises again at SNR {listed}, most clearly {clearest_text}."
+            f"Along n_train {curves.noun} clearly falls and rises again at SNR {listed}, most clearly at SNR {snr}, "
+            f"n_train = {bottom}, by {depth} below both n_train = {left} and {right} ({p_text(p)})."
         )
-    return f"No dip along n_train is clear. The clearest lies {clearest_text}."
+    return (
+        f"No dip along n_train is clear. The clearest is {depth} deep ({p_text(p)}): at SNR {snr}, n_train = {bottom} "
+        f"against n_train = {left} and {right}."
+    )
 
 
 _PLACES = {"near": "near", "far": "far", "unknown": "whether that is near this grid cannot tell"}

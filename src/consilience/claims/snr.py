@@ -62,8 +62,11 @@ def _judge(trend: Trend) -> tuple[Outcome, float]:
 
 
 def _levels(curves: Curves, effect: Quantity) -> str:
+    if effect.value < 0:
+        difference = interval_text(-effect.value, -effect.high, -effect.low)
+        return f"Averaged over n_train, {curves.noun} falls from low to high SNR by {difference}"
     difference = interval_text(effect.value, effect.low, effect.high)
-    return f"Averaged over n_train, {curves.noun} at high SNR exceeds that at low SNR by {difference}"
+    return f"Averaged over n_train, {curves.noun} rises from low to high SNR by {difference}"
 
 
 def _steps(curves: Curves, trend: Trend) -> str:
