@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -100,6 +101,33 @@ def test_trainer_that_raises_costs_its_member_and_no_more(tmp_path):
     assert "would not train" in words["failures"][0][-1]
     assert any("4 of 12 trainings failed" in sentence for sentence in words["run_sentences"])
     assert not words["notes"]
+
+
+def test_what_works_in_place_changes_nothing_but_its_own(tmp_path):
+    """A trainer that scales its targets, and a predictor that centres its inputs, where they are."""
+
+    def careless(training, *, weights):
+        mean = training.x.mean(0)
+        training.x[:] -= mean
+        fitted = np.linalg.pinv(training.x) @ training.y
+        training.y[:] *= weights["y"]
+
+        def layers(x):
+            x -= mean
+            return {"output": x @ fitted}
+
+        return layers
+
+    def careful(training, *, weights):
+        mean = training.x.mean(0)
+        fitted = np.linalg.pinv(training.x - mean) @ training.y
+        return lambda x: {"output": (x - mean) @ fitted}
+
+    found = [
+        run(Study(**SMALL, trainer={"function": one, "weights": {"y": 3.0}}), tmp_path / one.__name__)
+        for one in (careless, careful)
+    ]
+    assert_same_bits(*map(without_times, found))
 
 
 def test_trainer_that_leaves_prints_or_returns_one_number_a_row(tmp_path, capsys):
@@ -220,11 +248,16 @@ def test_function_that_cannot_be_imported_goes_to_other_processes(tmp_path):
     assert not np.allclose(here, there)
 
 
-def test_process_that_ends_without_a_word_is_an_error_that_says_so(tmp_path, monkeypatch):
-    asked = elsewhere(tmp_path, monkeypatch, dies=True)
-    with pytest.raises(ConsilienceError, match=r"one of its 2 processes ended.*fewer workers"):
-        run(asked, tmp_path / "run", workers=2)
-    assert not open_run(tmp_path / "run")["done"].any()
+def test_process_that_ends_without_a_word_costs_its_member_and_no_more(tmp_path, monkeypatch):
+    asked = elsewhere(tmp_path, monkeypatch)
+    raises = run(asked, tmp_path / "raises")
+    dies = run(elsewhere(tmp_path, monkeypatch, dies=True), tmp_path / "dies", workers=2)
+    assert all(
+        "its process ended without a word (exit code" in reason for reason in dies["failure"].values[..., 1].flat
+    )
+    assert (dies["failure"].values[..., [0, 2]] == "").all()
+    np.testing.assert_array_equal(dies["test_loss"], raises["test_loss"])
+    np.testing.assert_array_equal(dies["alignment"], raises["alignment"])
 
 
 def by_workers(asked, count):
@@ -258,7 +291,7 @@ def test_workers_are_at_most_two_items_each_ahead_and_end_with_their_context():
         return int(item[0]), os.getpid()
 
     with Workers(2) as workers:
-        found = workers.map(writes, items())
+        found = workers.map(writes, items(), died=len)
         first, process = next(found)
         time.sleep(0.3)
         assert (first, len(drawn)) == (1, 5)
@@ -278,7 +311,10 @@ def test_workers_that_have_nothing_to_do_are_refused(tmp_path):
 def test_options_of_a_trainer_are_an_axis_and_text_round_trips():
     asked = Study(**tables(SMALL, axes={"trainer.ridge": [0.0, 0.5]}), trainer={"function": least_squares})
     assert len(asked.cells()) == 8
-    assert [dict(asked.at({"trainer.ridge": r}).network.options)["ridge"] for r in (0.0, 0.5)] == [0.0, 0.5]
+    assert [json.loads(asked.at({"trainer.ridge": r}).network.options) for r in (0.0, 0.5)] == [
+        {"ridge": 0.0},
+        {"ridge": 0.5},
+    ]
     again = reread(asked)
     assert again.tables() == asked.tables()
     assert again.trainer.reference == f"{__name__}:least_squares"

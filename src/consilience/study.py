@@ -55,7 +55,7 @@ def _foreign(trainer: Trainer) -> Foreign:
     """Return what stands for the networks of a trainer."""
     if callable(trainer.function):
         reference(trainer.function)
-    options = tuple(sorted(trainer.options.items()))
+    options = json.dumps(thawed(trainer.options), sort_keys=True)
     return Foreign(function=trainer.function, layers=trainer.layers, options=options)
 
 

@@ -225,6 +225,13 @@ def test_settings_of_the_user_s_jax_do_not_change_results(tmp_path):
         "cell = train.Cell(8, 0.5, train.Linear(hidden=(2,)), train.TrainOptions(steps=33, batch=4))\n"
         "[(_, found)] = train.train(ensemble, [cell])\n"
         "print(found.layers['output'].tobytes().hex())\n"
+        # What is drawn outside of a program: the exact solver's training sets, and those of a trainer.
+        "from consilience.data import Digits, LabelFlip\n"
+        "splits = prepare(Digits(), n_train=64, pool=4)\n"
+        "ensemble = train.Ensemble(splits, LabelFlip(), frozenset(), 2, 0, 64, resample='bootstrap')\n"
+        "options = train.TrainOptions(solver='exact', loss='squared-error')\n"
+        "[(_, found)] = train.train(ensemble, [train.Cell(64, 0.5, train.Linear(hidden=(10,)), options)])\n"
+        "print(found.layers['output'].tobytes().hex())\n"
     )
 
     def output(**settings):

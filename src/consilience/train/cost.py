@@ -16,7 +16,7 @@ from consilience.train.engine import Cell, Ensemble, compile_program, train
 from consilience.train.optimize import DRAWS
 from consilience.train.program import Program
 from consilience.train.realize import BLOCK
-from consilience.train.trainer import Foreign
+from consilience.train.trainer import Foreign, training_sets
 
 __all__ = ["Cost", "training_cost"]
 
@@ -39,7 +39,8 @@ def training_cost(ensemble: Ensemble, cells: Sequence[Cell], *, devices: int | N
     the user's own for one member, and as many at a time as there are `workers` and cores for them.
     """
     if isinstance(cells[0].network, Foreign):
-        return Cost(0.0, _foreign(ensemble, cells) / min(workers, n_cores(), ensemble.members * len(cells)))
+        compiling, training = _foreign(ensemble, cells)
+        return Cost(compiling, training / min(workers, n_cores(), ensemble.members * len(cells)))
     if cells[0].options.solver == "exact":
         return Cost(0.0, _exact(ensemble, cells, devices))
     spec = ensemble.spec(cells[0])
@@ -73,12 +74,13 @@ def _seconds_per_call(program: Program, ensemble: Ensemble, cells: Sequence[Cell
     return most + max(0.0, most - least) / (many - few) * (steps - many)
 
 
-def _foreign(ensemble: Ensemble, cells: Sequence[Cell]) -> float:
-    """One member at the cells' mean n_train stands for all."""
+def _foreign(ensemble: Ensemble, cells: Sequence[Cell]) -> Cost:
+    """One member at the cells' mean n_train stands for all; what draws their training sets is compiled once."""
     mean = np.mean([cell.n_train for cell in cells])
     typical = min(cells, key=lambda cell: abs(cell.n_train - mean))
     alone = replace(ensemble, members=1)
-    return _seconds(lambda: list(train(alone, [typical]))) * ensemble.members * len(cells)
+    compiling = _seconds(lambda: next(training_sets(alone, alone.spec(typical), [typical])))
+    return Cost(compiling, _seconds(lambda: list(train(alone, [typical]))) * ensemble.members * len(cells))
 
 
 def _exact(ensemble: Ensemble, cells: Sequence[Cell], devices: int | None) -> float:

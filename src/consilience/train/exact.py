@@ -8,19 +8,14 @@ McClelland & Ganguli, arXiv 1312.6120), unique up to a rotation of the hidden la
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
 from consilience.data import Splits
-from consilience.train.networks import Linear
-from consilience.train.options import TrainOptions
-from consilience.train.realize import realization
+from consilience.train.realize import realized
 from consilience.train.spec import Arrays, Rows, Spec, Trained, Weights
 
 __all__ = ["solve"]
@@ -45,20 +40,16 @@ def solve(spec: Spec, rows: Rows, splits: Splits, *, seed: int, n_max: int, nois
     Trained
         float64; the hidden layer has min(inputs, outputs) columns, the rank of the map. No weights are initial.
     """
-    # What does not change the training set is left out of the key of the compiled function.
-    plain = replace(spec, network=Linear(), options=TrainOptions())
     data = Arrays.of(splits, seed, noise)
     results: dict[int, dict[str, Any]] = {}
     for together in _same_inputs(spec, rows):
         n = int(rows.n_train[together[0]])
         inputs = inverse = np.empty((0, 0))
         for i in together:
-            member, level = np.uint32(rows.member[i]), np.float32(rows.level[i])
-            noisy_x, noisy_y = _realize(plain, member, level, np.int32(n), data, n_max=n_max)
+            noisy, labels = realized(spec, rows.member[i], rows.level[i], n, data, n_max=n_max)
             if i == together[0]:
-                inputs = np.asarray(noisy_x[:n], np.float64)
+                inputs = noisy.astype(np.float64)
                 inverse = _regularized_inverse(inputs, spec.options.ridge)
-            labels = np.asarray(noisy_y[:n])
             # One product for each row, not one for all: its rounding must not depend on which rows are together.
             weight = inverse @ _targets(spec, labels)
             results[i] = _describe(spec, weight, inputs, labels, splits, float(rows.target_variance[i]))
@@ -76,9 +67,6 @@ def _stack(networks: list[dict[str, Any]]) -> Trained:
 
 
 _ARRAYS = ("layers", "weights")  # fields of `Trained` that are more than one number for each network
-
-
-_realize = partial(jax.jit, static_argnums=0, static_argnames="n_max")(realization)
 
 
 def _same_inputs(spec: Spec, rows: Rows) -> Iterator[list[int]]:

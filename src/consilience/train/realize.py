@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from consilience.data import noise_keys
+from consilience.train.networks import Linear
+from consilience.train.options import TrainOptions
 from consilience.train.spec import Arrays, Rows, Spec
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "bootstrap",
     "pad",
     "realization",
+    "realized",
     "stream",
     "subset",
     "training_set",
@@ -70,6 +79,21 @@ def realization(
         image_shape=spec.image_shape,
         state=data.noise,
     )
+
+
+_realization = partial(jax.jit, static_argnums=0, static_argnames="n_max")(realization)
+
+
+def realized(
+    spec: Spec, member: int, level: float, n_train: int, data: Arrays, *, n_max: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the member's noisy training set (n_train rows) outside of a program: the same bits, and read-only."""
+    # What does not change the training set is left out of the key of the compiled function; a user's x64 setting would
+    # change what is drawn.
+    plain = replace(spec, network=Linear(), options=TrainOptions(), checkpoints=())
+    with jax.enable_x64(False):
+        x, y = _realization(plain, np.uint32(member), np.float32(level), np.int32(n_train), data, n_max=n_max)
+        return np.asarray(x[:n_train]), np.asarray(y[:n_train])
 
 
 def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:

@@ -7,6 +7,7 @@ inputs to every layer's activations by name. Everything after that is as for net
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,14 @@ from consilience._custom import place_of, resolve
 from consilience.errors import ConsilienceError
 from consilience.train.losses import errors, losses
 from consilience.train.networks import Network, NetworkOptions, Sizes
-from consilience.train.realize import training_set
-from consilience.train.spec import Arrays, Rows, Spec, Trained
+from consilience.train.realize import realized
+from consilience.train.spec import Arrays, Spec, Trained
 from consilience.train.workers import Workers
 
 if TYPE_CHECKING:
     from consilience.train.engine import Cell, Ensemble
 
-__all__ = ["Foreign", "Predictor", "TrainingSet", "call_trainer", "layers_of_trainer"]
+__all__ = ["Foreign", "Predictor", "TrainingSet", "call_trainer", "layers_of_trainer", "training_sets"]
 
 Predictor = Callable[[NDArray[np.float32]], Mapping[str, Any]]
 _LOSSES = ("train_loss", "train_error", "test_loss", "test_error")
@@ -66,14 +66,14 @@ class Foreign(NetworkOptions):
     layers
         Names of what its predictors return, in order; None: not known before one member is trained.
     options
-        Keyword arguments of the trainer, sorted by name.
+        Keyword arguments of the trainer, as JSON: tables and lists cannot be part of the key of a program.
     """
 
     name: ClassVar[str] = "trainer"
 
     function: str | Callable[..., Any] = ""
     layers: tuple[str, ...] | None = None
-    options: tuple[tuple[str, Any], ...] = ()
+    options: str = "{}"
 
     def floats_per_row(self, sizes: Sizes) -> int:
         """Nothing is held on a device."""
@@ -90,9 +90,10 @@ class Foreign(NetworkOptions):
         return replace(self, function=function)
 
     def train(self, training: TrainingSet) -> Predictor:
-        """Call the trainer."""
+        """Call the trainer, with arrays that it may write to."""
         function: Any = self.found().function
-        return function(training, **dict(self.options))
+        own = training._replace(x=training.x.copy(), y=training.y.copy())
+        return function(own, **json.loads(self.options))
 
 
 class _Predicted(NamedTuple):
@@ -149,29 +150,24 @@ def _outcomes(
     targets: deque[tuple[NDArray[Any], float]] = deque()  # of members that are being trained
 
     def asked() -> Iterator[TrainingSet]:
-        for training, variance in _training_sets(ensemble, spec, cells):
+        for training, variance in training_sets(ensemble, spec, cells):
             targets.append((training.y, variance))
             yield training
 
-    for predicted in workers.map(predict, asked()):
+    for predicted in workers.map(predict, asked(), died=_failed):
         yield _outcome(ensemble, spec, predicted, *targets.popleft())
 
 
-def _training_sets(ensemble: Ensemble, spec: Spec, cells: Sequence[Cell]) -> Iterator[tuple[TrainingSet, float]]:
+def training_sets(ensemble: Ensemble, spec: Spec, cells: Sequence[Cell]) -> Iterator[tuple[TrainingSet, float]]:
     """Draw the noisy training set of every member of every cell, with the variance of its targets."""
-    data = Arrays.of(ensemble.splits, ensemble.seed, ensemble.noise)
-    draw = jax.jit(lambda row: training_set(spec, row, data, n_max=ensemble.n_max))
     splits = ensemble.splits
+    data = Arrays.of(splits, ensemble.seed, ensemble.noise)
     for cell in cells:
-        rows = ensemble.rows([cell])
+        variance = ensemble.process.target_variance(cell.level)
         for member in range(ensemble.members):
-            row = Rows(*(np.asarray(column[member]) for column in rows))
-            # Copies: what JAX gives cannot be written to, which not every library puts up with.
-            x, y = (np.array(array[: cell.n_train]) for array in draw(row._replace(member=np.uint32(member))))
-            yield (
-                TrainingSet(x, y, splits.task, spec.n_outputs, splits.image_shape, _seed(ensemble, member), member),
-                float(rows.target_variance[member]),
-            )
+            x, y = realized(spec, member, cell.level, cell.n_train, data, n_max=ensemble.n_max)
+            seed = _seed(ensemble, member)
+            yield TrainingSet(x, y, splits.task, spec.n_outputs, splits.image_shape, seed, member), variance
 
 
 def _seed(ensemble: Ensemble, member: int) -> int:
@@ -190,7 +186,11 @@ def _predicted(network: Foreign, probe: Any, test: Any, n_outputs: int, training
             trained, tested = (_checked(predictor, x, network.layers, n_outputs)["output"] for x in (training.x, test))
         return _Predicted(layers, trained, tested, "")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's function raises is that member's failure
-        return _Predicted({}, _NOTHING, _NOTHING, _reason(error))
+        return _failed(_reason(error))
+
+
+def _failed(reason: str) -> _Predicted:
+    return _Predicted({}, _NOTHING, _NOTHING, reason)
 
 
 def _outcome(
@@ -227,7 +227,7 @@ def _checked(
             f"the trainer returned a {type(predictor).__name__}: return a function from inputs (n, d) to "
             f"a dictionary of layers"
         )
-    layers: Any = predictor(x)
+    layers: Any = predictor(x.copy())  # of its own: a predictor that standardises in place changes no other member's
     if not isinstance(layers, Mapping) or "output" not in layers:
         raise ConsilienceError(
             "the trainer's predictor must return a dictionary of layers by name, the last one called 'output'; it "

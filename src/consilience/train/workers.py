@@ -7,6 +7,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -28,7 +30,7 @@ class Workers:
     """So many processes, started when they are first needed and ended with the context; one is this process itself.
 
     >>> with Workers(1) as workers:
-    ...     list(workers.map(abs, [-1, 2]))
+    ...     list(workers.map(abs, [-1, 2], died=len))
     [1, 2]
 
     Raises
@@ -49,62 +51,104 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            ended: Any = self._pool
-            ended.shutdown(kill_workers=True)
+        self._end()
 
-    def map(self, function: Callable[[Item], Found], items: Iterator[Item]) -> Iterator[Found]:
+    def map(
+        self, function: Callable[[Item], Found], items: Iterator[Item], *, died: Callable[[str], Found]
+    ) -> Iterator[Found]:
         """Yield the function of each item in order.
 
         Items are drawn here, at most two for each process ahead of what is consumed. The function may be one of a
         notebook: it is sent by value where it cannot be imported.
 
+        A process that ends without a word takes the others' items with it: each is given again to a process of its
+        own, and the one that ends that process too is what `died` makes of the reason.
+
         Raises
         ------
         ConsilienceError
-            When the function cannot be sent, or a process ends without a word.
+            When the function cannot be sent.
         """
-        return map(function, items) if self.count == 1 else self._elsewhere(function, items)
+        return map(function, items) if self.count == 1 else self._elsewhere(function, items, died)
 
-    def _elsewhere(self, function: Callable[[Item], Found], items: Iterator[Item]) -> Iterator[Found]:
+    def _elsewhere(
+        self, function: Callable[[Item], Found], items: Iterator[Item], died: Callable[[str], Found]
+    ) -> Iterator[Found]:
         import cloudpickle
 
         try:
             sent: bytes = cloudpickle.dumps(function)
         except Exception as error:  # pickling calls code of whatever the function refers to
             raise _not_sent(error) from error
-        ahead: deque[Future[Found]] = deque()
+        call = partial(_call, list(sys.path), sent)
+        ahead: deque[tuple[Item, Future[Found]]] = deque()
         try:
             for item in items:
-                ahead.append(self._processes().submit(_call, list(sys.path), sent, item))
+                ahead.append((item, self._start(call, item)))
                 if len(ahead) > 2 * self.count:
-                    yield self._result(ahead.popleft())
+                    yield self._result(call, *ahead.popleft(), died)
             while ahead:
-                yield self._result(ahead.popleft())
+                yield self._result(call, *ahead.popleft(), died)
         finally:
-            for future in ahead:
+            for _, future in ahead:
                 future.cancel()
+
+    def _start(self, call: Callable[[Item], Found], item: Item) -> Future[Found]:
+        try:
+            return self._processes().submit(call, item)
+        except BrokenProcessPool:  # by an item ahead, as its result will tell
+            self._end()
+            return self._processes().submit(call, item)
 
     def _processes(self) -> Executor:
         if self._pool is None:
-            from loky import ProcessPoolExecutor
-
-            self._pool = ProcessPoolExecutor(self.count, env=_THREADS)
+            self._pool = _executor(self.count)
         return self._pool
 
-    def _result(self, future: Future[Found]) -> Found:
-        from loky.process_executor import TerminatedWorkerError
+    def _end(self) -> None:
+        if self._pool is not None:
+            _shut(self._pool)
+            self._pool = None
 
+    def _result(
+        self, call: Callable[[Item], Found], item: Item, future: Future[Found], died: Callable[[str], Found]
+    ) -> Found:
         try:
-            return future.result()
-        except _NotImportedError as error:
-            raise _not_sent(error) from error
-        except TerminatedWorkerError as error:
-            codes = "".join(re.findall(r"\{(.*?)\}", str(error))) or "unknown"
-            raise ConsilienceError(
-                f"trainer: one of its {self.count} processes ended without a word (exit code {codes}), as on a "
-                f"segmentation fault or when memory runs out; cells on disk are kept: run again with fewer workers"
-            ) from error
+            return _found(future)
+        except BrokenProcessPool:
+            return _alone(call, item, died)
+
+
+def _executor(count: int) -> Executor:
+    from loky import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(count, env=_THREADS)
+
+
+def _shut(pool: Executor) -> None:
+    ended: Any = pool
+    ended.shutdown(kill_workers=True)
+
+
+def _alone(call: Callable[[Item], Found], item: Item, died: Callable[[str], Found]) -> Found:
+    """Give the item to a process of its own: if that ends, it was this item that ended it."""
+    pool = _executor(1)
+    try:
+        return _found(pool.submit(call, item))
+    except BrokenProcessPool as error:
+        codes = "".join(re.findall(r"\{(.*?)\}", str(error))) or "unknown"
+        return died(
+            f"its process ended without a word (exit code {codes}), as on a segmentation fault or when memory runs out"
+        )
+    finally:
+        _shut(pool)
+
+
+def _found(future: Future[Found]) -> Found:
+    try:
+        return future.result()
+    except _NotImportedError as error:
+        raise _not_sent(error) from error
 
 
 class _NotImportedError(Exception):
