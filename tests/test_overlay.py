@@ -35,6 +35,7 @@ def drawn(of: Study):
         ({"noise.process": "input-dropout"}, "'input-dropout'"),
         ({"noise": {"process": "label-gaussian", "shared": [], "resample": "bootstrap"}}, "bootstrap samples"),
         ({"train.weight_decay": 1e-3}, "weight decay"),
+        ({"train.validation": 0.2}, "hold rows out"),
         ({"network.hidden": [1]}, "cannot represent every map to 2 outputs"),
     ],
 )
@@ -45,6 +46,25 @@ def test_where_theory_does_not_apply_it_says_why(changes, reason):
     assert np.isnan(found.error).all()
     assert found.sentences[0].startswith("No theory is drawn: ")
     assert reason in found.sentences[0]
+
+
+def outputs(of: Study):
+    """Of every cell's members, at SNR 2."""
+    plan = Plan(of)
+    cells = [plan.training(cell) for cell in of.cells()]
+    trained = dict(train(plan.ensemble(of.cells()[0]), cells))
+    return [trained[index].layers["output"] for index in range(len(cells))]
+
+
+@pytest.mark.parametrize(("optimizer", "speaks"), [("sgd", [True, True, True]), ("adam", [False, True, True])])
+def test_theory_speaks_where_the_optimizer_ends_at_the_map_of_least_norm(optimizer, speaks):
+    """Five inputs, and 3, 8 and 20 samples: trained to the end, beside the closed form."""
+    tight = {"grid.snr": [2.0], "train.steps": 4000, "train.learning_rate": 0.01, "network.init_scale": 0.01}
+    asked = study(DESCENT, {**tight, "train.optimizer": optimizer, "train.momentum": 0.9 if optimizer == "sgd" else 0})
+    np.testing.assert_array_equal(np.isfinite(drawn(asked).alignment["output", "output_correlation"])[0], speaks)
+    pairs = zip(outputs(asked), outputs(study(EXACT, {"grid.snr": [2.0]})), strict=True)
+    off = np.array([np.linalg.norm(found - solved) / np.linalg.norm(solved) for found, solved in pairs])
+    np.testing.assert_array_equal(off < 0.05, speaks)
 
 
 def test_cross_entropy_is_not_least_squares():

@@ -157,6 +157,11 @@ BAD = {
         "return (50, width)",
     ),
     "too wide": (lambda found: found | {"output": np.zeros((len(found["output"]), 3))}, "has 3 columns: give 2"),
+    "complex": (lambda found: found | {"hidden_1": found["hidden_1"] + 0j}, "an array of complex"),
+    "hidden is not finite": (
+        lambda found: found | {"hidden_1": np.nan * found["hidden_1"]},
+        "'hidden_1' is not finite",
+    ),
     "other width": (lambda found: found | {"hidden_1": np.zeros((len(found["output"]), 7))}, "the first member's"),
     "not finite": (lambda found: {name: np.inf * value for name, value in found.items()}, "losses are not finite"),
 }
@@ -183,6 +188,19 @@ def test_layers_are_found_by_training_one_member_unless_named():
     with pytest.raises(ConsilienceError, match="no member could be trained at n_train = 8: RuntimeError"):
         Plan(with_trainer(fail=(0, 1, 2)))
     assert Plan(with_trainer(fail=(0,))).layers == ("hidden_1", "output")
+
+
+def test_a_member_that_forgets_a_layer_is_told_so_though_the_study_names_none(tmp_path):
+    ds = run(with_trainer(bad="no layer"), tmp_path / "run")
+    assert (ds["diverged_at"] == -1).all()
+    assert all("no layer 'hidden_1'; it has output" in str(reason) for reason in ds["failure"].values[..., 1].flat)
+
+
+def test_an_option_that_a_trainer_does_not_have_is_refused_before_it_is_called():
+    with pytest.raises(
+        ConsilienceError, match=r"trainer\.rigde = 3: not an option of least_squares; did you mean 'ridge'"
+    ):
+        Plan(with_trainer(rigde=3, layers=["output"]))
 
 
 def test_resumed_run_has_the_same_bits(finished, tmp_path):

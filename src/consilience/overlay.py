@@ -45,8 +45,10 @@ def overlay(study: Study, splits: Splits) -> Overlay:
     predicted, warnings = (_known(study, splits.truth), ()) if splits.truth is not None else _from_rows(study, splits)
     # Members with inputs of their own must take them from a real pool again beyond this size: neither case of theory.
     apart = np.array(study.grid.n_train) <= len(splits.train_x) // study.grid.members
-    shared = "inputs" in study.noise.shared
-    predicted = predicted._make(np.where(shared | apart, field, np.nan) for field in predicted)
+    speaks = ("inputs" in study.noise.shared) | apart
+    if _elementwise(study):
+        speaks &= np.array(study.grid.n_train) >= _rank_at_most(splits)
+    predicted = predicted._make(np.where(speaks, field, np.nan) for field in predicted)
     alignment: dict[tuple[str, str], Floats] = {}
     for measure in study.measure.measures:
         if measure.name == "output_correlation":
@@ -72,10 +74,26 @@ def _why_not(study: Study, splits: Splits) -> str:
         return "it speaks about squared error, and these classes are learned by cross-entropy"
     if study.train.weight_decay:
         return "weight decay on both layers of a linear network is not the ridge penalty it assumes"
+    if study.train.validation:
+        return "it speaks about fits of the whole training set, and these hold rows out of it to stop by"
     narrowest = min(study.network.hidden)
     if narrowest < min(splits.d, splits.n_outputs):
         return f"a hidden layer of {narrowest} cannot represent every map to {splits.n_outputs} outputs"
     return ""
+
+
+def _elementwise(study: Study) -> bool:
+    """Whether the optimizer scales each weight's gradient by itself.
+
+    Its steps leave the span of the training inputs, so that of all maps which fit the targets it does not reach the
+    one of least norm.
+    """
+    return study.train.solver == "gradient" and study.train.optimizer in ("adam", "adamw")
+
+
+def _rank_at_most(splits: Splits) -> int:
+    """Inputs that vary: from so many samples on there is one least-squares map, and every optimizer ends at it."""
+    return int(splits.train_x.any(axis=0).sum())
 
 
 def _described(study: Study) -> bool:
@@ -135,6 +153,11 @@ def _sentences(study: Study, *, known: bool) -> tuple[str, ...]:
     ]
     if study.train.solver == "gradient":
         found.append("Gradient training reaches it from a small initialization once it has converged.")
+    if _elementwise(study):
+        found.append(
+            "It is drawn from as many samples as inputs on: with fewer, Adam does not end at the map of least norm "
+            "(sgd does)."
+        )
     if not _described(study):
         found.append(
             "It speaks about outputs alone: hidden layers are described where there is one, in the standard "

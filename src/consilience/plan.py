@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +50,7 @@ class Plan:
         self.study = study
         self._points: dict[str, Study] = {}
         self._ensembles: dict[str, train.Ensemble] = {}
+        self._widths: dict[str, dict[str, int]] = {}
         for cell in study.cells():
             point = self.point(cell)
             ensemble = self.ensemble(cell)
@@ -69,7 +71,7 @@ class Plan:
         """Return the width of every layer of the point's networks by name, in order."""
         ensemble = self._ensembles[_environment(point)]
         if isinstance(point.network, train.Foreign):
-            point.network.found()  # one that cannot be imported is said before anything is written
+            point.network.check()  # what cannot be called is said before anything is written
             if point.network.layers is not None:
                 return dict.fromkeys(point.network.layers, 0)
             smallest = train.Cell(
@@ -112,9 +114,12 @@ class Plan:
     def training(self, cell: Cell) -> train.Cell:
         """Return what the engine is asked to train for the cell."""
         point = self.point(cell)
+        network = point.network
+        if isinstance(network, train.Foreign) and self._key(cell) in self._widths:
+            network = replace(network, layers=tuple(self.widths(cell)))  # a member that forgets one is told so
         level = _level(point, cell.coordinates["snr"])
         checkpoints = point.measure.checkpoints(point.train.steps)
-        return train.Cell(cell.coordinates["n_train"], level, point.network, point.train, checkpoints)
+        return train.Cell(cell.coordinates["n_train"], level, network, point.train, checkpoints)
 
     @property
     def steps(self) -> NDArray[np.int64]:

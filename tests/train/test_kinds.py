@@ -20,6 +20,8 @@ from consilience.train import (
     Sizes,
     TrainOptions,
     Transformer,
+    bytes_per_network,
+    compile_program,
     count_parameters,
     layer_widths,
     train,
@@ -267,6 +269,27 @@ def test_every_kind_fits_a_small_training_set(image_study, kind):
         name: (2, 40, width) for name, width in widths.items()
     }
     assert found.weights is None
+
+
+def test_normalisation_of_a_single_position_leaves_something_to_learn_from():
+    """Eight channels on a map that has shrunk to one position: eight groups would be one value each."""
+    options, sizes = ResNet((8, 8, 8)), Sizes(16, 3, (4, 4))
+    network = with_random_weights(options, sizes)
+    gradient = jax.grad(lambda net: jnp.sum(net(rows(5, 16))["output"] ** 2))(network)
+    assert all(np.abs(conv.weight).max() > 1e-3 for block in gradient.blocks for conv in block.convolutions)
+
+
+@pytest.mark.parametrize("network", [CNN((8, 16)), MLP((64, 64)), Transformer()], ids=lambda network: network.name)
+def test_bytes_per_network_are_near_what_the_program_takes(network):
+    """The compiler's own count of one device, which holds one network at a time."""
+    from tests.train.conftest import make_ensemble, make_splits
+
+    splits = replace(make_splits("classification", n_inputs=196, n_outputs=3), image_shape=(14, 14))
+    study = make_ensemble("classification", splits=splits, members=2, n_max=24)
+    spec = study.spec(Cell(24, 0.2, network, TrainOptions(steps=10, batch=64), checkpoints=(1, 2, 3)))
+    taken = compile_program(study, spec, devices=1)._compiled.memory_analysis()
+    ratio = bytes_per_network(study, spec) / (taken.temp_size_in_bytes + taken.output_size_in_bytes / 2)
+    assert 1 / 2 < ratio < 2
 
 
 def test_convolutions_are_bit_identical_on_one_and_two_devices(image_study, assert_same_bits):

@@ -21,9 +21,9 @@ Y = RNG.standard_normal((32, 2)).astype(np.float32)
 
 
 @functools.cache
-def changes(parametrisation, optimizer, rate, width):
+def changes(parametrisation, optimizer, rate, bottleneck, width):
     """Root mean square change of every layer, relative movement of all weights, after a few steps: mean of seeds."""
-    options = MLP((width, width), activation="tanh", parametrisation=parametrisation)
+    options = MLP((width, width), activation="tanh", parametrisation=parametrisation, bottleneck=bottleneck)
     update = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](rate)
 
     @jax.jit
@@ -46,8 +46,8 @@ def changes(parametrisation, optimizer, rate, width):
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
-def ratio(*arguments, layer, narrow=64, wide=1024):
-    return changes(*arguments, wide)[layer] / changes(*arguments, narrow)[layer]
+def ratio(*arguments, layer, bottleneck=None, narrow=64, wide=1024):
+    return changes(*arguments, bottleneck, wide)[layer] / changes(*arguments, bottleneck, narrow)[layer]
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.2), ("adam", 0.01)])
@@ -55,6 +55,13 @@ def test_under_maximal_update_every_layer_changes_alike_at_any_width(optimizer, 
     # Measured .78 to .98; the standard parametrisation gives 3.6 and 8.8 at the output under SGD.
     for layer in ("hidden_1", "hidden_2", "output"):
         assert 2 / 3 < ratio("mup", optimizer, rate, layer=layer) < 3 / 2, layer
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.2), ("adam", 0.01)])
+def test_a_bottleneck_too_changes_alike_at_any_width(optimizer, rate):
+    for layer in ("hidden_2", "bottleneck", "output"):
+        found = ratio("mup", optimizer, rate, layer=layer, bottleneck=4)
+        assert 2 / 3 < found < 3 / 2, (layer, found)
 
 
 def test_in_the_standard_parametrisation_changes_grow_with_width():
@@ -78,6 +85,7 @@ def test_maximal_update_is_the_standard_parametrisation_at_the_base_width(optimi
         assert scale("mup", role, **of) == scale("standard", role, **of)
     for make in (
         lambda p: MLP((width,), layer_norm=True, parametrisation=p),
+        lambda p: MLP((width,), bottleneck=4, parametrisation=p),
         lambda p: Transformer(width=width, expansion=1, depth=1, parametrisation=p),
         lambda p: CNN((width,), hidden=(width,), parametrisation=p),
         lambda p: ResNet((width,), parametrisation=p),

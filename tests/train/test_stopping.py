@@ -140,6 +140,10 @@ def test_a_diverged_member_goes_no_further_and_has_not_stopped(ensemble, trained
     (found,) = trained(ensemble(), [Cell(N, LEVEL, NETWORK, wild)])
     assert found.diverged_at.tolist() == [1, 1]
     assert found.stopped_at.tolist() == [-1, -1]
+    holding = replace(wild, stop_loss=0.0, validation=0.2)
+    (found,) = trained(ensemble(), [Cell(N, LEVEL, NETWORK, holding)])
+    assert found.diverged_at.tolist() == [1, 1]
+    assert found.stopped_at.tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("name", ["heavy", "full adam"])
@@ -165,5 +169,5 @@ def test_checkpoints_beyond_the_end_are_left_out_and_the_rest_take_memory(ensemb
     followed = cell._replace(checkpoints=(1, 2, 10**6))
     assert study.spec(followed).checkpoints == (1, 2)
     more = bytes_per_network(study, study.spec(followed)) - bytes_per_network(study, study.spec(cell))
-    assert more == 4 * 2 * len(study.splits.probe_x) * (6 + study.splits.n_outputs)
+    assert more == 2 * 4 * 2 * len(study.splits.probe_x) * (6 + study.splits.n_outputs)
     assert jax.tree.leaves(study.spec(cell).checkpoints) == []

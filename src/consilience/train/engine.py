@@ -16,7 +16,7 @@ from consilience.errors import ConsilienceError
 from consilience.train.devices import Device
 from consilience.train.devices import devices as all_devices
 from consilience.train.exact import solve
-from consilience.train.networks import Linear, NetworkOptions, Sizes, count_parameters
+from consilience.train.networks import Linear, NetworkOptions, Sizes, count_parameters, layer_widths
 from consilience.train.optimize import DRAWS
 from consilience.train.options import TrainOptions
 from consilience.train.program import Program
@@ -360,20 +360,22 @@ def bytes_per_network(ensemble: Ensemble, spec: Spec) -> int:
     """Return what one network in training holds beside the shared data.
 
     Weights, gradient, two optimizer moments, of linear networks the initial weights too, the best weights so far
-    where rows are held out; the matrices of a second-order optimizer; its noisy training set; activations of a batch
-    and, once for each checkpoint and for the end, of the probe set, for which the number of inputs and what the network
-    counts stand.
+    where rows are held out; the matrices of a second-order optimizer; its noisy training set; what passes through the
+    network, a batch and back or as many probe inputs as it takes at once; and the layers of all probe inputs, once for
+    each checkpoint and for the end, as they are computed and as they are handed back.
     """
     copies = 4 + (isinstance(spec.network, Linear) and spec.network.described) + bool(spec.options.validation)
-    n_parameters = 0 if isinstance(spec.network, Foreign) else count_parameters(spec.network, spec.sizes)
+    foreign = isinstance(spec.network, Foreign)
+    n_parameters = 0 if foreign else count_parameters(spec.network, spec.sizes)
+    kept = 0 if foreign else sum(layer_widths(spec.network, spec.sizes).values())
     parameters = copies * n_parameters + _curvature(ensemble, spec, n_parameters)
     own_inputs = spec.process.corrupts == "inputs" or "inputs" not in spec.shared
     noisy = ensemble.n_max * (spec.n_outputs + own_inputs * spec.n_inputs)
-    width = spec.network.floats_per_row(spec.sizes)
+    most, made = spec.network.passing(spec.sizes)
     batch = 64 if spec.options.batch == "full" else int(spec.options.batch)
-    looks = 1 + len(spec.checkpoints)
-    activations = looks * len(ensemble.splits.probe_x) * width + DRAWS * batch + 3 * batch * (width + spec.n_inputs)
-    return 4 * (parameters + noisy + activations)
+    n_probe, looks = len(ensemble.splits.probe_x), 1 + len(spec.checkpoints)
+    passing = max(most * min(n_probe, spec.network.rows_at_once or n_probe), batch * (2 * made + spec.n_inputs))
+    return 4 * (parameters + noisy + DRAWS * batch + passing + 2 * looks * n_probe * kept)
 
 
 def _curvature(ensemble: Ensemble, spec: Spec, n_parameters: int) -> int:

@@ -150,7 +150,17 @@ def _look_if_due(spec: Spec, row: Rows, method: _Method, x: Array, y: Array, sta
     due = (state.t % interval == 0) | (state.t == spec.options.steps)
     return jax.lax.cond(
         due,
-        lambda: look(spec, row, x, y, watched, state.network, state.t, method.finished(state.optimizer)),
+        lambda: look(
+            spec,
+            row,
+            x,
+            y,
+            watched,
+            state.network,
+            state.t,
+            finished=method.finished(state.optimizer),
+            diverged=state.diverged_at >= 0,
+        ),
         lambda: watched,
     )
 

@@ -138,9 +138,11 @@ class TrainOptions:
             raise ConsilienceError(f"validation = {self.validation}: a share of the training set, must lie in [0, 1)")
         if self.patience < 1:
             raise ConsilienceError(f"patience = {self.patience}: at least one check is needed")
-        for name in ("stop_loss", "validation"):
+        for name, instead in {"stop_loss": "", "validation": "", "weight_decay": ", or give a ridge"}.items():
             if getattr(self, name) and self.solver == "exact":
-                raise ConsilienceError(f"{name} = {getattr(self, name)}: solver = 'exact' takes no steps; remove it")
+                raise ConsilienceError(
+                    f"{name} = {getattr(self, name)}: solver = 'exact' takes no steps; remove it{instead}"
+                )
 
     def _check_second_order(self) -> None:
         if self.batch != "full":

@@ -44,7 +44,7 @@ class Spec:
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """(rows, columns) where inputs are images."""
+        """(rows, columns[, channels]) where inputs are images."""
         return self.sizes.image_shape
 
     @property

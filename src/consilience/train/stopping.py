@@ -43,13 +43,24 @@ def unwatched(steps: int) -> Watch:
     return Watch(jnp.bool_(True), jnp.int32(-1), None, jnp.float32(jnp.inf), jnp.int32(steps), jnp.int32(0))
 
 
-def look(spec: Spec, row: Rows, x: Array, y: Array, seen: Watch, network: Network, t: Array, finished: Array) -> Watch:
+def look(
+    spec: Spec,
+    row: Rows,
+    x: Array,
+    y: Array,
+    seen: Watch,
+    network: Network,
+    t: Array,
+    *,
+    finished: Array,
+    diverged: Array,
+) -> Watch:
     """Check after step t whether the member stops; `finished` says that its optimizer can do no more."""
-    stops, alive = finished, jnp.bool_(True)
+    stops, alive = finished, ~diverged
     fitted = n_fitted(spec, row)
     if spec.options.stop_loss:
         loss = _mean_loss(spec, network, x, y, 0, fitted)
-        stops, alive = stops | (loss <= row.stop_loss), jnp.isfinite(loss)
+        stops, alive = stops | (loss <= row.stop_loss), alive & jnp.isfinite(loss)
     if spec.options.validation:
         loss = _mean_loss(spec, network, x, y, fitted, row.n_train)
         better = loss < seen.best_loss

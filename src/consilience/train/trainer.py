@@ -7,6 +7,7 @@ inputs to every layer's activations by name. Everything after that is as for net
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
 from collections import deque
@@ -20,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from consilience._catalogue import suggestion
 from consilience._custom import place_of, resolve
 from consilience.errors import ConsilienceError
 from consilience.train.losses import errors, losses
-from consilience.train.networks import Network, NetworkOptions, Sizes
+from consilience.train.networks import Network, NetworkOptions, Passing, Sizes
 from consilience.train.realize import realized
 from consilience.train.spec import Arrays, Spec, Trained
 from consilience.train.workers import Workers
@@ -75,10 +77,10 @@ class Foreign(NetworkOptions):
     layers: tuple[str, ...] | None = None
     options: str = "{}"
 
-    def floats_per_row(self, sizes: Sizes) -> int:
+    def passing(self, sizes: Sizes) -> Passing:
         """Nothing is held on a device."""
         del sizes
-        return 0
+        return Passing(0, 0)
 
     def build(self, *_: object, **__: object) -> Network:
         """Refuse: the trainer builds these networks."""
@@ -88,6 +90,27 @@ class Foreign(NetworkOptions):
         """Return the same with the function itself, not where to find it."""
         function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
         return replace(self, function=function)
+
+    def check(self) -> None:
+        """Refuse options that the trainer does not have, where its signature tells.
+
+        Raises
+        ------
+        ConsilienceError
+            For these, and when the function cannot be imported.
+        """
+        function: Any = self.found().function
+        try:
+            parameters = list(inspect.signature(function).parameters.values())[1:]
+        except (TypeError, ValueError):  # a function in C has none
+            return
+        if any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return
+        known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        for option, value in json.loads(self.options).items():
+            if option not in known:
+                of = f"not an option of {function.__qualname__}; {suggestion(option, known)}"
+                raise ConsilienceError(f"trainer.{option} = {value!r}: {of}")
 
     def train(self, training: TrainingSet) -> Predictor:
         """Call the trainer, with arrays that it may write to."""
@@ -237,7 +260,7 @@ def _checked(
     missing = [name for name in order if name not in layers]
     if missing:
         raise ConsilienceError(f"the trainer's predictor returned no layer {missing[0]!r}; it has {', '.join(layers)}")
-    found = {name: np.asarray(layers[name], np.float32) for name in order}
+    found = {name: _as_numbers(name, layers[name]) for name in order}
     found = {name: values[:, None] if values.ndim == 1 else values for name, values in found.items()}
     for name, activations in found.items():
         if activations.ndim != 2 or len(activations) != len(x):
@@ -251,6 +274,15 @@ def _checked(
             f"for each class (logits) or target"
         )
     return found
+
+
+def _as_numbers(name: str, layer: Any) -> NDArray[np.float32]:
+    array = np.asarray(layer)
+    if array.dtype.kind not in "biuf":
+        raise ConsilienceError(
+            f"layer {name!r} of the trainer's predictor is an array of {array.dtype}: give real numbers"
+        )
+    return array.astype(np.float32)
 
 
 def _stacked(outcomes: Sequence[_Outcome]) -> Trained:
@@ -275,6 +307,8 @@ def _of_shapes(outcome: _Outcome, shapes: Mapping[str, tuple[int, ...]]) -> _Out
         return outcome
     reason = "" if all(map(np.isfinite, outcome.numbers.values())) else "its losses are not finite"
     for name, activations in outcome.layers.items():
+        if not np.isfinite(activations).all():
+            reason = f"its layer {name!r} is not finite"
         if activations.shape != shapes.get(name):
             reason = f"its layer {name!r} has shape {activations.shape}, the first member's {shapes.get(name)}"
     return outcome if not reason else _Outcome({}, dict.fromkeys(_LOSSES, np.nan), reason)

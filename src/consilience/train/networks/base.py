@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -27,6 +27,7 @@ __all__ = [
     "GAIN",
     "NARROW",
     "NETWORKS",
+    "ROWS_AT_ONCE",
     "Activation",
     "Dense",
     "Network",
@@ -48,7 +49,7 @@ NARROW = 32
 
 # Rows a convolution or an attention layer takes at once: its intermediate arrays are many times the input's size, and
 # the probe set has a thousand rows.
-_ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 256
 
 Activation = Literal["relu", "tanh", "gelu", "silu", "leaky_relu"]
 Reduction = Literal["mean", "flatten"]
@@ -137,9 +138,9 @@ GAIN = {
 def in_blocks(forward: Callable[[Array], dict[str, Array]], x: Array) -> dict[str, Array]:
     """Return ``forward(x)``, computed for a limited number of rows at once."""
     rows = x.shape[0]
-    if rows <= _ROWS_AT_ONCE:
+    if rows <= ROWS_AT_ONCE:
         return forward(x)
-    blocks = -(-rows // _ROWS_AT_ONCE)
+    blocks = -(-rows // ROWS_AT_ONCE)
     size = -(-rows // blocks)
     padded = jnp.pad(x, ((0, blocks * size - rows), (0, 0)))
     names: list[str] = []
@@ -163,6 +164,8 @@ class NetworkOptions(ABC):
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     name: ClassVar[str]
+    rows_at_once: ClassVar[int | None] = ROWS_AT_ONCE
+    """Rows that a forward pass takes at once, of however many it is given; None: all of them."""
 
     init_scale: float = field(default=1.0, kw_only=True)
 
@@ -176,14 +179,23 @@ class NetworkOptions(ABC):
             When the network cannot be made for such data or such an optimizer.
         """
 
-    def floats_per_row(self, sizes: Sizes) -> int:
-        """Return how many numbers one input row leaves in a forward pass, for estimates of memory."""
-        return sum(layer_widths(self, sizes).values())
+    def passing(self, sizes: Sizes) -> Passing:
+        """Return what one input row takes on its way through the network, for estimates of memory."""
+        one, two = (_arrays_made(self, sizes, rows) for rows in (1, 2))  # what does not grow is weights
+        each = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(one, two, strict=True)]
+        return Passing(max((both for both, _ in each), default=0), sum(made for _, made in each))
 
     def _check(self) -> None:
         check_choices(self)
         if not (np.isfinite(self.init_scale) and self.init_scale > 0):
             raise ConsilienceError(f"init_scale = {self.init_scale}: must be a positive number")
+
+
+class Passing(NamedTuple):
+    """Numbers that a row takes in a forward pass."""
+
+    most: int  # in the operation that reads and makes most of them
+    made: int  # by all operations: what a gradient goes back over
 
 
 def check_widths(name: str, widths: tuple[int, ...], what: str, *, least: int = 1) -> None:
@@ -239,16 +251,29 @@ def layer_widths(options: NetworkOptions, sizes: Sizes) -> dict[str, int]:
     def forward(network: Network, x: Array) -> None:
         widths.update({name: layer.shape[-1] for name, layer in network(x).items()})
 
-    eqx.filter_eval_shape(forward, _abstract(options, sizes), _one_row(sizes))
+    x = jax.ShapeDtypeStruct((1, sizes.n_inputs), jnp.float32)
+    eqx.filter_eval_shape(forward, _abstract(options, sizes), x)
     return widths
 
 
-def traced_floats(options: NetworkOptions, sizes: Sizes) -> int:
-    """Return the numbers that a forward pass of one row computes in all its operations."""
-    network = _abstract(options, sizes)
-    program: Any = eqx.filter_make_jaxpr(lambda net, x: net(x))(network, _one_row(sizes))[0]
-    return sum(math.prod(out.aval.shape) for equation in program.jaxpr.eqns for out in equation.outvars)
+# Operations whose results are arrays in memory; elementwise ones, slices and padding are compiled into what uses them.
+_MAKES_AN_ARRAY = {"dot_general", "conv_general_dilated", "concatenate", "gather", "reduce_sum", "reduce_max", "sort"}
 
 
-def _one_row(sizes: Sizes) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((1, sizes.n_inputs), jnp.float32)
+def _arrays_made(options: NetworkOptions, sizes: Sizes, rows: int) -> list[tuple[int, int]]:
+    """Return for every operation that makes an array the numbers it reads and makes, and those it makes."""
+    x = jax.ShapeDtypeStruct((rows, sizes.n_inputs), jnp.float32)
+    program: Any = eqx.filter_make_jaxpr(lambda net, x: net(x))(_abstract(options, sizes), x)[0]
+    return list(_made_in(program.jaxpr))
+
+
+def _made_in(jaxpr: Any) -> Iterator[tuple[int, int]]:
+    for equation in jaxpr.eqns:
+        inside = [getattr(value, "jaxpr", value) for value in equation.params.values()]
+        inside = [value for value in inside if hasattr(value, "eqns")]
+        for inner in inside:
+            yield from _made_in(inner)
+        if not inside and equation.primitive.name in _MAKES_AN_ARRAY:
+            read = sum(math.prod(one.aval.shape) for one in equation.invars)
+            made = sum(math.prod(one.aval.shape) for one in equation.outvars)
+            yield read + made, made

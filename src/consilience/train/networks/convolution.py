@@ -1,4 +1,4 @@
-"""Convolutional networks on images of one channel: a plain one, and a residual one."""
+"""Convolutional networks on images: a plain one, and a residual one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from consilience.train.networks.base import (
     check_widths,
     in_blocks,
     register_network,
-    traced_floats,
 )
 from consilience.train.networks.dense import dense_layer
 from consilience.train.networks.maps import Conv, Downsample, downsample, halved, pixels, reduced, sides_of
@@ -35,6 +34,7 @@ from consilience.train.networks.parametrisation import Parametrisation
 __all__ = ["CNN", "ResNet"]
 
 _GROUPS = 8  # groups of channels normalised together, or the largest number below that divides the channels
+_LEAST = 8  # values of a group
 
 
 class _OnImages(Network):
@@ -175,10 +175,6 @@ class CNN(NetworkOptions):
             n_in, positions = n_out, 1
         return ConvNet(shape, tuple(convolutions), tuple(dense), self)
 
-    def floats_per_row(self, sizes: Sizes) -> int:
-        """Patches included: they are the largest part."""
-        return traced_floats(self, sizes)
-
 
 class Block(eqx.Module):
     """Two normalised convolutions around which the input goes by: act(x + F(x))."""
@@ -200,7 +196,11 @@ class Block(eqx.Module):
 
 
 def _normalised(norm: Norm, x: Array) -> Array:
-    return map_norm(norm, x, math.gcd(_GROUPS, x.shape[0]))
+    groups = math.gcd(_GROUPS, x.shape[0])
+    # Standardised, one value is zero and two are ±1, whatever the network does: the fewer, the less is left to learn.
+    while groups > 1 and math.prod(x.shape[:3]) < _LEAST * groups:
+        groups //= 2
+    return map_norm(norm, x, groups)
 
 
 class Residual(_OnImages):
@@ -234,8 +234,8 @@ class ResNet(NetworkOptions):
     positions.
 
     Convolutions are followed by group normalisation (Wu & He, arXiv 1803.08494; 8 groups, or the largest number
-    dividing both 8 and the channels) instead of batch normalisation: here the function of one row must not depend on
-    which other rows are in the batch.
+    dividing both 8 and the channels, fewer where a group would have less than 8 values) instead of batch normalisation:
+    here the function of one row must not depend on which other rows are in the batch.
 
     Attributes
     ----------
@@ -298,10 +298,6 @@ class ResNet(NetworkOptions):
             key=jax.random.fold_in(key, 1 + 2 * len(blocks)),
         )
         return Residual(shape, stem, self._norm(self.channels[0], sizes), tuple(blocks), output, self)
-
-    def floats_per_row(self, sizes: Sizes) -> int:
-        """Patches included: they are the largest part."""
-        return traced_floats(self, sizes)
 
     def _conv(self, n_in: int, n_out: int, stride: int, sizes: Sizes, key: Array, *, first: bool = False) -> Conv:
         return Conv(

@@ -15,7 +15,7 @@ from jax import Array
 
 from consilience._custom import hashable, options_class, resolve
 from consilience.errors import ConsilienceError
-from consilience.train.networks.base import Network, NetworkOptions, Sizes, traced_floats
+from consilience.train.networks.base import Network, NetworkOptions, Sizes
 
 __all__ = ["CustomNetwork", "custom_network"]
 
@@ -39,6 +39,7 @@ class CustomNetwork(NetworkOptions):
     """
 
     function: ClassVar[Callable[..., Any]]
+    rows_at_once: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         self._check()
@@ -63,10 +64,6 @@ class CustomNetwork(NetworkOptions):
         network = Own.of(module, self.name)
         self._try(network, sizes)
         return network
-
-    def floats_per_row(self, sizes: Sizes) -> int:
-        """All that its operations compute."""
-        return traced_floats(self, sizes)
 
     def _options(self) -> list[str]:
         return [one.name for one in fields(self) if one.name != "init_scale"]

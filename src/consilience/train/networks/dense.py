@@ -23,7 +23,7 @@ from consilience.train.networks.base import (
     register_network,
 )
 from consilience.train.networks.normalisation import Norm, layer_norm
-from consilience.train.networks.parametrisation import Parametrisation, Role, scale
+from consilience.train.networks.parametrisation import BASE_WIDTH, Parametrisation, Role, scale
 
 __all__ = ["MLP", "Linear", "Sequential", "dense_layer"]
 
@@ -63,7 +63,8 @@ class Linear(NetworkOptions):
     momentum gradient descent reaches the same map through layers that are less balanced. With several hidden
     layers only the outputs are predicted: gradients of W₁ are combinations of training inputs, so a network that
     starts small ends at the least-squares map of least norm at any depth, but deeper networks leave a small
-    initialization slowly. The exact solver and the regimes of the hidden layer are for one hidden layer.
+    initialization slowly; Adam, which scales each weight's gradient by itself, does so only where that map is the only
+    one, with more samples than inputs. The exact solver and the regimes of the hidden layer are for one hidden layer.
 
     Attributes
     ----------
@@ -154,19 +155,24 @@ def _layers(
     key: Array,
     linear_from: int | None = None,
 ) -> tuple[Dense, ...]:
-    """Return the dense layers between the widths; from layer `linear_from` on no activation follows."""
+    """Return the dense layers between the widths; from layer `linear_from` on no activation follows.
+
+    Layer `linear_from`, a bottleneck or the output, maps what is as wide as the network to what is not; one beyond it
+    knows nothing of the network's width.
+    """
     last = len(widths) - 2
     linear_from = last if linear_from is None else linear_from
     return tuple(
         dense_layer(
             n_in,
             n_out,
-            role="output" if depth == last else "hidden" if depth else "first",
+            role="first" if depth == 0 else "output" if depth >= linear_from else "hidden",
             parametrisation=parametrisation,
             optimizer=sizes.optimizer,
             gain=1.0 if depth >= linear_from else GAIN[activation],
             bias=bias,
             key=jax.random.fold_in(key, depth),
+            width=BASE_WIDTH if depth > linear_from else n_in,
         )
         for depth, (n_in, n_out) in enumerate(pairwise(widths))
     )

@@ -23,7 +23,6 @@ from consilience.train.networks.base import (
     activate,
     in_blocks,
     register_network,
-    traced_floats,
 )
 from consilience.train.networks.dense import dense_layer
 from consilience.train.networks.maps import sides_of
@@ -184,10 +183,6 @@ class Transformer(NetworkOptions):
             tokens=self.tokens,
             position_multiplier=how.multiplier,
         )
-
-    def floats_per_row(self, sizes: Sizes) -> int:
-        """Tokens and attention included."""
-        return traced_floats(self, sizes)
 
     def _layer(self, sizes: Sizes, keys: list[Array]) -> Layer:
         width, inner, head = self.width, self.width * self.expansion, self.width // self.heads
