@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from tests.studies import EXACT, assert_same_bits, compiled_once, python, reread, study, without_times  # noqa: F401
 
 from consilience import train
@@ -26,7 +27,7 @@ from consilience.plan import Plan
 from consilience.report.charts import Variants, chart_specs
 from consilience.report.content import chart_data, page_words
 from consilience.report.write import render_report
-from consilience.run import _n_across, compute, run
+from consilience.run import _n_across, compute, run, unfinished
 from consilience.stats import pair_mean
 from consilience.store import open_run
 
@@ -118,10 +119,22 @@ def test_interrupted_run_has_the_same_bits(finished, tmp_path):
         run(asked, folder, progress=stop)
     partial = open_run(folder)
     assert partial["done"].sum() == 7
-    unfinished = ~partial["done_across"]
-    assert unfinished.any()
-    assert np.isnan(partial["alignment_across"].where(unfinished)).all()
+    left = ~partial["done_across"]
+    assert left.any()
+    assert np.isnan(partial["alignment_across"].where(left)).all()
     assert_same_bits(without_times(run(asked, folder)), without_times(finished))
+
+
+def test_a_run_that_lacks_but_a_comparison_is_not_finished(finished, tmp_path):
+    """As one that is killed between its last cell and the comparison of the last group."""
+    folder = tmp_path / "run"
+    asked = ridges(measures=["cka", "procrustes"])
+    run(asked, folder)
+    zarr.open_group(folder / "results.zarr")["done_across"][0, 1] = False
+    assert [cell.index for cell in unfinished(asked, folder)] == [(0, 1, 0), (0, 1, 1)]
+    assert_same_bits(without_times(run(asked, folder)), without_times(finished))
+    assert not unfinished(asked, folder)
+    assert [session["cells"] for session in json.loads((folder / "provenance.json").read_text())] == [12, 0]
 
 
 def test_memory_budget_trains_groups_in_turn(finished, tmp_path, monkeypatch):

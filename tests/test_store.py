@@ -277,6 +277,22 @@ def test_second_writer_is_refused_while_the_first_writes(folder, plan, template)
         second.create(template)
 
 
+def test_a_study_that_came_while_waiting_for_the_lock_is_seen(folder, plan, template, monkeypatch):
+    other = Plan(study(EXACT, {"seed": 9}))
+    store = RunStore(folder, plan.study)
+    acquire = store._lock.acquire
+
+    def late():
+        with RunStore(folder, other.study) as first:
+            first.create(other.template())
+        acquire()
+
+    monkeypatch.setattr(store._lock, "acquire", late)
+    with pytest.raises(ConsilienceError, match="holds a different study"), store:
+        pass
+    lay_out(folder, other, other.template())  # the lock is free
+
+
 def test_lock_is_released_on_an_error(folder, plan, template):
     with pytest.raises(Killed), RunStore(folder, plan.study):
         raise Killed

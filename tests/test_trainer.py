@@ -157,7 +157,7 @@ BAD = {
         "return (50, width)",
     ),
     "too wide": (lambda found: found | {"output": np.zeros((len(found["output"]), 3))}, "has 3 columns: give 2"),
-    "complex": (lambda found: found | {"hidden_1": found["hidden_1"] + 0j}, "an array of complex"),
+    "complex": (lambda found: found | {"hidden_1": found["hidden_1"] + 0j}, "holds complex"),
     "hidden is not finite": (
         lambda found: found | {"hidden_1": np.nan * found["hidden_1"]},
         "'hidden_1' is not finite",

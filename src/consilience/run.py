@@ -15,14 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from consilience import train
 from consilience._array import memory_budget
-from consilience.across import Comparisons, Group, Represented
+from consilience.across import Across, Comparisons, Group, Represented
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan
 from consilience.provenance import hardware, versions
 from consilience.store import RunStore, open_run
 from consilience.study import Cell, Study
 from consilience.train.spec import Spec
-from consilience.values import cell_values, layer_scores
+from consilience.values import cell_values, failures, layer_scores
 
 __all__ = ["Estimate", "Progress", "check_workers", "compute", "default_folder", "estimate", "run", "unfinished"]
 
@@ -118,7 +118,7 @@ def run(
         done = n_cells - len(missing)
         if progress:
             progress(done, n_cells)
-        written = 0
+        written = changed = 0
         ordered = order(missing) if order else missing
         # BLAS rounds differently with every number of threads, and results must not depend on it.
         single = threadpool_limits(1, user_api="blas")
@@ -126,13 +126,14 @@ def run(
             with train.Workers(workers) as processes:
                 for place, values in compute(plan, ordered, groups, devices=devices, workers=processes):
                     store.write(place, values)
+                    changed += 1
                     if isinstance(place, Cell):
                         written += 1
                         if progress:
                             progress(done + written, n_cells)
         finally:
             single.restore_original_limits()
-            if written:
+            if changed:
                 store.record(
                     {
                         "started": started.isoformat(timespec="seconds"),
@@ -163,10 +164,9 @@ def compute(
         comparisons = Comparisons(plan.across, groups, layers=plan.layers, members=plan.study.grid.members)
         for cell, trained in _trained(plan, batch, devices, workers):
             targets = plan.ensemble(cell).splits.probe_y
-            values = cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
             if cell.index in wanted:
-                yield cell, values
-            finished = comparisons.add(cell, Represented(trained.layers, values["failure"] == ""), targets)
+                yield cell, cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
+            finished = comparisons.add(cell, Represented(trained.layers, failures(trained) == ""), targets)
             if finished is not None:
                 yield finished
 
@@ -220,11 +220,15 @@ class Estimate(NamedTuple):
 
 
 def unfinished(study: Study, folder: Path) -> list[Cell]:
-    """Return the cells a run in `folder` still has to compute: all of them where there is none."""
+    """Return the cells a run in `folder` still has to train: all where there is none, groups to compare as a whole."""
     if not (folder / "study.toml").is_file():
         return study.cells()
-    done = open_run(folder)["done"].values
-    return [cell for cell in study.cells() if not done[cell.index]]
+    ds = open_run(folder)
+    left = {cell.index for cell in study.cells() if not ds["done"].values[cell.index]}
+    if "done_across" in ds:
+        groups = (group for group in Across.of(study).groups if not ds["done_across"].values[group.index])
+        left |= {cell.index for group in groups for cell in group.cells}
+    return [cell for cell in study.cells() if cell.index in left]
 
 
 def estimate(

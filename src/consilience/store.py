@@ -270,6 +270,11 @@ class RunStore:
             raise ConsilienceError(
                 f"out = {self.folder}: another process is writing to this run; wait for it"
             ) from None
+        try:
+            self.check(self.folder, self.study)  # again: another process may have begun and ended here in between
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,7 +17,7 @@ from consilience.plan import PARTS, Plan
 from consilience.registry import DegenerateWarning, Family, Measure
 from consilience.train.spec import Weights
 
-__all__ = ["FITTED", "LayerScores", "cell_values", "layer_scores", "scores_by_part"]
+__all__ = ["FITTED", "LayerScores", "cell_values", "failures", "layer_scores", "scores_by_part"]
 
 FITTED = 1e-3
 """A regression network has fitted its training set when it leaves at most this fraction of the targets' variance."""
@@ -39,7 +39,7 @@ def cell_values(plan: Plan, trained: train.Trained, targets: NDArray[Any] | None
     steps
         Stands for the end of training: where a member diverged whose loss stayed finite.
     """
-    failure = _failures(trained)
+    failure = failures(trained)
     alive = failure == ""
     values: dict[str, Any] = {
         name: np.where(alive, getattr(trained, name), np.nan)
@@ -87,7 +87,7 @@ def _on_the_way(
     return found, reasons
 
 
-def _failures(trained: train.Trained) -> NDArray[Any]:
+def failures(trained: train.Trained) -> NDArray[Any]:
     """Why a member is no network to measure, (member,); "" where it is."""
     finite = np.ones(len(trained.diverged_at), bool)
     for activations in trained.layers.values():

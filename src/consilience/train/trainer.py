@@ -278,10 +278,8 @@ def _checked(
 
 def _as_numbers(name: str, layer: Any) -> NDArray[np.float32]:
     array = np.asarray(layer)
-    if array.dtype.kind not in "biuf":
-        raise ConsilienceError(
-            f"layer {name!r} of the trainer's predictor is an array of {array.dtype}: give real numbers"
-        )
+    if array.dtype.kind in "cOSUMm":
+        raise ConsilienceError(f"layer {name!r} of the trainer's predictor holds {array.dtype}: give real numbers")
     return array.astype(np.float32)
 
 
@@ -307,7 +305,7 @@ def _of_shapes(outcome: _Outcome, shapes: Mapping[str, tuple[int, ...]]) -> _Out
         return outcome
     reason = "" if all(map(np.isfinite, outcome.numbers.values())) else "its losses are not finite"
     for name, activations in outcome.layers.items():
-        if not np.isfinite(activations).all():
+        if not reason and not np.isfinite(activations).all():
             reason = f"its layer {name!r} is not finite"
         if activations.shape != shapes.get(name):
             reason = f"its layer {name!r} has shape {activations.shape}, the first member's {shapes.get(name)}"
