@@ -75,6 +75,14 @@ def test_a_member_is_the_same_in_an_ensemble_of_any_size_on_any_devices(members,
             assert len(np.unique(found.train_loss)) == members
 
 
+def test_rows_that_do_not_fill_a_call_have_the_bits_they_have_in_one(case, trained, assert_same_bits):
+    study, cell = case("sgd", members=3)
+    program = compile_program(study, study.spec(cell), devices=2)
+    assert program.rows_per_call == 6
+    found = jax.tree.map(lambda leaf: np.asarray(leaf)[: study.members], program(study.rows([cell])))
+    assert_same_bits(found, trained(study, [cell])[0])
+
+
 def test_cells_of_several_programs_find_their_way_back(case, trained, assert_same_bits):
     study, cell = case("sgd")
     exact = TrainOptions(solver="exact")

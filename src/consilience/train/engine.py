@@ -320,7 +320,7 @@ class _Layout(NamedTuple):
 
 
 def compile_program(ensemble: Ensemble, spec: Spec, *, n_cells: int = 1, devices: int | None = None) -> Program:
-    """Compile the program of `spec` and choose how many networks, whole cells of them, one call trains.
+    """Compile the program of `spec` and choose how many networks one call trains.
 
     Parameters
     ----------
@@ -339,15 +339,32 @@ def _compile(ensemble: Ensemble, spec: Spec, layout: _Layout) -> Program:
 def _layout(
     ensemble: Ensemble, spec: Spec, *, n_cells: int, devices: int | None, at_once: int | None = None
 ) -> _Layout:
-    """Lay out whole cells over the devices, no more than `at_once` networks in training at the same time."""
+    """Lay out cells over the devices, no more than `at_once` networks in training at the same time."""
     used = all_devices(devices)[:at_once]
-    chunk = None if used[0].platform == "cpu" else _chunk(ensemble, spec, used[0])
-    if chunk is not None and at_once is not None:
+    if used[0].platform == "cpu":
+        return _Layout(used, None, _rows_per_call(ensemble.members, n_cells, len(used)))
+    chunk = _chunk(ensemble, spec, used[0])
+    if at_once is not None:
         chunk = min(chunk, max(1, at_once // len(used)))
+    rows = _rows_per_call(ensemble.members, n_cells, len(used), chunk)
+    passes = math.ceil(rows / len(used) / chunk)
+    return _Layout(used, math.ceil(rows / len(used) / passes), rows)  # passes of equal size
+
+
+def _rows_per_call(members: int, n_cells: int, n_devices: int, chunk: int = 2) -> int:
+    """Return a number that whole cells fill and devices share evenly, about `chunk` a device where there are so many.
+
+    Rather than a call most of which would be repetitions, few cells on many devices leave some rows idle.
+
+    >>> _rows_per_call(8, 40, 2), _rows_per_call(7, 1000, 64), _rows_per_call(7, 10, 64)
+    (8, 448, 128)
+    """
     # At least two rows a device: XLA removes a loop of one trip and may then fuse, and round, differently.
-    least = len(used) * max(2, min(chunk or 2, n_cells * ensemble.members // len(used)))
-    whole = math.lcm(ensemble.members, len(used))
-    return _Layout(used, chunk, whole * math.ceil(least / whole))
+    wanted = n_devices * max(2, min(chunk, n_cells * members // n_devices))
+    whole = math.lcm(members, n_devices)
+    rows = whole * max(1, wanted // whole) if chunk > 2 else whole * math.ceil(wanted / whole)
+    enough = n_devices * max(2, math.ceil(n_cells * members / n_devices))
+    return enough if 2 * enough <= rows else rows
 
 
 def _chunk(ensemble: Ensemble, spec: Spec, device: Device) -> int:

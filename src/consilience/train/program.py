@@ -62,9 +62,11 @@ class Program:
     def __call__(self, rows: Rows, *, limit: int | None = None) -> Trained:
         """Start training `rows_per_call` networks; returns at once, reading the arrays waits.
 
-        `limit` ends training after so many steps: to measure the time they take.
+        Fewer rows are filled up with repetitions, which come last. `limit` ends training after so many steps: to
+        measure the time they take.
         """
-        typed = Rows(*(np.asarray(value, dtype) for value, dtype in zip(rows, _ROW_TYPES, strict=True)))
+        filled = (np.resize(value, self.rows_per_call) for value in rows)
+        typed = Rows(*(value.astype(dtype) for value, dtype in zip(filled, _ROW_TYPES, strict=True)))
         arrays = self._arrays if limit is None else self._arrays._replace(limit=jnp.int32(limit))
         return self._compiled(typed, arrays)
 
