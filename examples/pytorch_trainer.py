@@ -1,9 +1,10 @@
 """Networks trained by PyTorch in a study: noise, grid, measures, statistics and report stay Consilience's.
 
-    python examples/pytorch_trainer.py [--steps 4000] [--members 8] [--workers 2] [--out runs/pytorch]
+    python examples/pytorch_trainer.py [--steps 4000] [--members 8] [--workers 1] [--out runs/pytorch]
 
-trains on two SNRs and three sizes of the training set of the built-in study `demo`. On the command line the same
-trainer is ``trainer = "pytorch_trainer:train"`` in a study file beside this one.
+trains on two SNRs and three sizes of the training set of the built-in study `demo`. Options are shown with what they
+are when left out. In a study file the same trainer is ``trainer = "pytorch_trainer:train"``, wherever the file lies, as
+long as ``consilience run`` is started in this folder: modules are looked for where the command runs.
 """
 
 from __future__ import annotations

@@ -26,9 +26,12 @@ def train(training, *, hidden: int = 16, iterations: int = 100):
 
     def layers(inputs: np.ndarray) -> dict[str, np.ndarray]:
         activations = np.maximum(inputs @ first + bias, 0)
+        scores = activations @ second + last_bias
+        if len(network.classes_) == 2:  # one score, the log odds of the second class
+            scores = np.concatenate([-scores, scores], axis=1) / 2
         # A small training set may lack a class, and scikit-learn then has no output for it.
         output = np.full((len(inputs), training.n_outputs), -30.0)
-        output[:, network.classes_] = activations @ second + last_bias
+        output[:, network.classes_] = scores
         return {"hidden_1": activations, "output": output}
 
     return layers

@@ -56,9 +56,19 @@ def branches(key: Any, x: Any, y: Any, level: Any) -> Any:
     return (x, y + jax.random.normal(key, y.shape)) if level > 1 else (x, y)
 
 
+def not_a_number(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, y + level * jnp.log(jax.random.normal(key, y.shape))
+
+
+def absent_class(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, y + (jax.random.uniform(key) < level)
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
+        (not_a_number, r"returns NaN or infinity: .* \(tried on 2000 samples for 2 members at level 1\.41, "),
+        (absent_class, r"returns labels that are no classes: return 0 … 4, integers"),
         (numpy_s, "gives two members the same noise"),
         (constant, "gives two members the same noise"),
         (nothing, "changes nothing"),
@@ -66,10 +76,91 @@ def branches(key: Any, x: Any, y: Any, level: Any) -> Any:
     ],
 )
 def test_a_function_whose_noise_is_not_drawn_from_its_key_is_refused(function: Any, says: str) -> None:
-    x, y = clean("regression")
+    x, y = clean("classification" if function is absent_class else "regression")
     process = PROCESSES[process_of(function)]()
     with pytest.raises(ConsilienceError, match=says):
-        process.fitted(x, y, n_classes=1, image_shape=None)
+        process.fitted(x, y, n_classes=5, image_shape=None)
+
+
+def flips(key: Any, x: Any, y: Any, level: Any) -> Any:
+    """Labels moved on, with probability level"""
+    return x, (y + (jax.random.uniform(key) < level)) % 5
+
+
+def keeps_variance(key: Any, x: Any, y: Any, level: Any) -> Any:
+    return x, jnp.sqrt(1 - level**2) * y + level * jax.random.normal(key, y.shape)
+
+
+def from_one(snr: float) -> float:
+    if snr < 1:
+        raise ValueError(f"no SNR\nof {snr}")
+    return 0.5 / snr
+
+
+@pytest.mark.parametrize(("rows", "correlation"), [(20, 0.99), (2000, 0.0)])
+@pytest.mark.parametrize(
+    ("function", "level"),
+    [
+        (flips, lambda snr: 0.013),  # rare
+        (flips, lambda snr: min(1.0, 1 / snr)),  # at SNR 1 and below all labels are moved, and alike
+        (flips, from_one),
+        (flips, {3.0: 0.2, 7.0: 0.1, math.inf: 0.0}.__getitem__),
+        (flips, lambda snr: (1 - 2 / snr) ** 0.5),  # complex below 2
+        (flips, lambda snr: 1 - np.sqrt(1 - 1 / np.float64(snr))),  # NaN below 1, with a warning
+        (keeps_variance, lambda snr: 1 / snr**0.5),
+    ],
+)
+def test_noise_of_any_strength_is_accepted(
+    function: Any, level: Any, rows: int, correlation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def own(key: Any, x: Any, y: Any, level: Any) -> Any:
+        return function(key, x, y, level)
+
+    process = make(own, monkeypatch, level=level)(correlation=correlation)
+    x, y = clean("regression" if function is keeps_variance else "classification")
+    assert process.fitted(x[:rows], y[:rows], n_classes=5, image_shape=None) == ()
+
+
+def test_members_that_share_their_noise_may_have_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(key: Any, x: Any, y: Any, level: Any) -> Any:
+        return constant(key, x, y, level)
+
+    assert make(own, monkeypatch)(correlation=1.0).fitted(*clean("regression"), n_classes=1, image_shape=None) == ()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "own", "asked", "says"),
+    [
+        ("level", from_one, 0.5, r"level\(0\.5\) raised ValueError: no SNR of 0\.5 \(from_one, line \d+\); it must"),
+        ("level", lambda snr: math.nan, 4.0, r"level\(4\) returned nan: return a finite number"),
+        ("level", lambda snr: 1j, 4.0, r"level\(4\) returned 1j: return a finite number"),
+        ("level", lambda snr: "strong", 4.0, r"level\(4\) returned 'strong': return a finite number"),
+        ("level", lambda snr: 0.1, math.inf, r"level\(inf\) returned 0\.1: infinite SNR means no noise; return 0"),
+        ("level", lambda snr: snr / (1 + snr), math.inf, r"level\(inf\) returned nan"),
+        ("target_variance", lambda level: 1 / 0, 0.5, r"target_variance\(0\.5\) raised ZeroDivisionError: .*line \d+"),
+        ("target_variance", lambda level: None, 0.5, r"target_variance\(0\.5\) returned None"),
+    ],
+)
+def test_numbers_that_are_none_are_told(
+    attribute: str, own: Any, asked: float, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def function(key: Any, x: Any, y: Any, level: Any) -> Any:
+        return flips(key, x, y, level)
+
+    process = make(function, monkeypatch, **{attribute: own})()
+    with pytest.raises(ConsilienceError, match=says):
+        getattr(process, attribute)(asked)
+
+
+def test_a_level_is_asked_for_the_snr_of_the_grid_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(key: Any, x: Any, y: Any, level: Any) -> Any:
+        return x, y + level * jax.random.normal(key, y.shape)
+
+    make(own, monkeypatch, level=from_one)
+    changes = {"noise": {"process": own}, "grid.n_train": [20]}
+    assert Plan(study(EXACT, {**changes, "grid.snr": [1.0]})).template() is not None
+    with pytest.raises(ConsilienceError, match=r"level\(0\.25\) raised ValueError"):
+        Plan(study(EXACT, {**changes, "grid.snr": [0.25]}))
 
 
 def test_a_function_is_a_process_until_it_is_defined_anew() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from consilience.data import File, prepare
@@ -173,6 +174,25 @@ def test_numbers_with_a_slip_and_names_of_rows_are_no_categories(tmp_path: Path)
     assert File(path).load().inputs.shape == (40, 6)
 
 
+@pytest.mark.parametrize("names", ["aacy", "acyy", "aaay"])
+def test_columns_of_one_name_are_refused(path: Path, names: str) -> None:
+    """Which of them is the target, or may be removed, only the user knows."""
+    columns = [np.arange(4), np.ones(4), np.arange(4) / 2, np.array([0, 1, 0, 1])]
+    if path.suffix == ".csv":
+        pd.DataFrame(np.column_stack(columns), columns=list(names)).to_csv(path, index=False)
+    else:
+        pyarrow.parquet.write_table(pyarrow.table(columns, names=list(names)), path)
+    count, name = max((names.count(name), name) for name in names)
+    with pytest.raises(ConsilienceError, match=rf"table\S+ has {count} columns named '{name}': rename them"):
+        File(path).load()
+
+
+def test_columns_without_a_name_are_no_columns_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(',,a.1,a,"NA",y\n1,2,3,4,5,0\n2,3,4,5,6,1\n1,1,4,5,6,0\n2,3,5,5,6,1\n')
+    table = File(tmp_path / "a.csv").load()
+    assert table.feature_names == ("Unnamed: 0", "Unnamed: 1", "a.1", "a", "NA")
+
+
 def test_continuous_values_are_not_classes(path: Path) -> None:
     frame = pd.DataFrame({"x": np.arange(9.0), "y": np.arange(9) / 7})
     with pytest.raises(ConsilienceError, match="9 different values in 9 rows: these are not classes"):
@@ -255,6 +275,7 @@ def test_unreadable_files_are_refused(tmp_path: Path, name: str, raw: bytes, mes
     [
         ({"path": "a.xlsx"}, r"^path = 'a.xlsx': must end in .npz, .csv, .parquet"),
         ({"path": "a.csv", "target": ()}, r"^target = "),
+        ({"path": "a.csv", "target": ("y", "z", "y")}, r"^target = \['y', 'z', 'y'\]: names 'y' more than once"),
         ({"path": "a.csv", "task": "ranking"}, r"^task = 'ranking'"),
         ({"path": "a.csv", "impute": "zero"}, r"^impute = 'zero'"),
     ],

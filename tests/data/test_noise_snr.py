@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.data.noisy import CLASSES, KINDS, MATRIX, MEMBERS, VARIANTS, N, clean, corrupt, parts, state, task_of
 
-from consilience.data import PROCESSES, InputBlur, LabelConfusion, LabelFlip, LabelHeteroscedastic
+from consilience.data import (
+    PROCESSES,
+    Digits,
+    InputBlur,
+    InputGaussian,
+    LabelConfusion,
+    LabelFlip,
+    LabelHeteroscedastic,
+    noise_keys,
+    prepare,
+)
 from consilience.data.noise.blur import _snr
 from consilience.errors import ConsilienceError
 
@@ -82,6 +92,59 @@ def test_members_correlate_by_their_pairs() -> None:
 def test_impossible_correlations_are_refused(r: float) -> None:
     with pytest.raises(ConsilienceError, match="correlation = "):
         LabelFlip(correlation=r)
+
+
+# --- inputs that do not vary ---
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_inputs_that_do_not_vary_get_no_gaussian_noise(correlation: float) -> None:
+    """The others get what they get beside inputs that all vary, to the last bit."""
+    process = InputGaussian(correlation=correlation)
+    x, y = clean("classification")
+    padded = np.where(np.arange(x.shape[1]) % 4 == 1, np.float32(0), x)
+    fitted = process.fitted(padded, y, n_classes=CLASSES, image_shape=None)
+    options: dict = {"ids": np.arange(N), "y": y, "level": np.float32(1.5), "n_classes": CLASSES}
+    keys = noise_keys(0, 3)
+    noisy, full = (
+        np.asarray(process.apply(keys, x=inputs, state=of, **options)[0]) for inputs, of in ((padded, fitted), (x, ()))
+    )
+    varies = padded.any(axis=0)
+    assert 0 < varies.sum() < len(varies)
+    np.testing.assert_array_equal(noisy[:, ~varies], 0)
+    np.testing.assert_array_equal(noisy[:, varies], full[:, varies])
+
+
+def test_where_all_inputs_vary_none_is_asked_for() -> None:
+    assert InputGaussian().fitted(*clean("regression"), n_classes=1, image_shape=None) == ()
+    assert InputGaussian().fitted(np.ones((1, 3)), np.ones(1), n_classes=1, image_shape=None) == ()
+    with pytest.raises(ConsilienceError, match="each of the 3 inputs has one value in all 5 rows"):
+        InputGaussian().fitted(np.ones((5, 3)), np.ones(5), n_classes=1, image_shape=None)
+
+
+def test_digits_with_gaussian_noise_have_the_snr_asked_for() -> None:
+    """Some of their pixels are never written on. By the general definition and by the one of the process."""
+    splits, process, snr = prepare(Digits(), n_train=100), InputGaussian(), 0.5
+    assert not splits.train_x.any(axis=0).all()
+    (varies,) = process.fitted(
+        splits.train_x, splits.train_y, n_classes=splits.n_outputs, image_shape=splits.image_shape
+    )
+    x = splits.train_x.astype(np.float64)
+    level, ids = np.float32(process.level(snr)), np.arange(len(x))
+    noisy = np.asarray(
+        process.apply(
+            noise_keys(0, 0), ids, splits.train_x, splits.train_y, level, n_classes=splits.n_outputs, state=(varies,)
+        )[0],
+        np.float64,
+    )
+    noise = noisy - x
+    se = math.sqrt(2 / (len(x) * varies.sum())) * snr  # of a variance, relative
+    slope = np.sum(noisy * x) / np.sum(x**2)
+    residual = noisy - slope * x
+    general = slope**2 * np.sum(x**2) / np.sum((residual - residual.mean(axis=0)) ** 2)
+    assert abs(x.var(axis=0).mean() / noise.var(axis=0).mean() - snr) < 3 * se
+    # The slope errs by σ / √Σx², and SNR, relatively, by twice as much.
+    assert abs(general - snr) < 3 * math.sqrt(se**2 + (2 * snr * level) ** 2 / np.sum(x**2))
 
 
 # --- confusion ---
@@ -233,8 +296,6 @@ def test_weights_of_a_blur_are_those_of_a_gaussian() -> None:
 def test_constant_images_are_not_changed_by_blur() -> None:
     process = VARIANTS["input-blur"]
     x = np.ones((3, 20), np.float32)
-    from consilience.data import noise_keys
-
     noisy, _ = process.apply(
         noise_keys(0, 0), np.arange(3), x, x, 1.0, n_classes=1, image_shape=(4, 5), state=state(process)
     )

@@ -10,16 +10,18 @@ import pytest
 import scipy.stats
 
 from consilience.data import LabelGaussian, NoNoise
-from consilience.train import Cell, Linear, TrainOptions
+from consilience.train import MLP, Cell, Linear, TrainOptions
 from consilience.train.exact import solve
-from consilience.train.realize import bootstrap, realization
-from consilience.train.spec import Arrays
+from consilience.train.realize import bootstrap, realization, training_set
+from consilience.train.spec import Arrays, Rows
 
 N_MAX = 150
 EXACT = TrainOptions(solver="exact")
 CELL = Cell(60, 0.5, Linear((4,)), EXACT)
 _draw = jax.jit(bootstrap, static_argnames="n_max")
 _realized = jax.jit(realization, static_argnums=0, static_argnames="n_max")
+_training_set = jax.jit(training_set, static_argnums=0, static_argnames="n_max")
+HOLDING = Cell(60, 0.5, MLP((4,)), TrainOptions(steps=40, batch=8, validation=0.25, patience=2))
 
 
 @pytest.fixture
@@ -64,6 +66,50 @@ def test_members_draw_their_own_rows_with_the_noise_of_the_sample(bootstrapped):
     assert not np.array_equal(drawn[0][0], drawn[1][0])
     again, _ = rows_of(bootstrapped, 1, 60)
     np.testing.assert_array_equal(again, drawn[1][0])
+
+
+def set_of(study, cell, member):
+    """Pool rows and labels of the set a program trains and stops on."""
+    data = Arrays.of(study.splits, study.seed, study.noise)
+    row = Rows(*(column[member] for column in study.rows([cell])))
+    x, y = (np.asarray(part)[: cell.n_train] for part in _training_set(study.spec(cell), row, data, n_max=N_MAX))
+    pool = {one.tobytes(): i for i, one in enumerate(study.splits.train_x)}
+    return np.array([pool[one.tobytes()] for one in x]), y
+
+
+def test_rows_held_out_to_stop_by_are_no_rows_that_are_fitted(bootstrapped):
+    """Nor share a label with one: each is a row of the pool beyond those drawn from, once."""
+    labels = {}
+    for member in range(3):
+        rows, y = set_of(bootstrapped, HOLDING, member)
+        fitted, held = rows[:45], rows[45:]
+        np.testing.assert_array_equal(held, np.arange(45, 60))
+        assert fitted.max() < 45
+        assert 20 < len(set(fitted)) < 37  # of about 28
+        assert not {label.tobytes() for label in y[:45]} & {label.tobytes() for label in y[45:]}
+        labels[member] = y[45:]
+    assert not np.array_equal(labels[0], labels[1])  # noise is the member's own
+
+
+def test_without_rows_held_out_all_are_drawn(bootstrapped):
+    cell = HOLDING._replace(options=replace(HOLDING.options, validation=0.0))
+    for member in range(3):
+        rows, y = set_of(bootstrapped, cell, member)
+        wanted_rows, wanted_y = rows_of(bootstrapped, member, 60)
+        np.testing.assert_array_equal(rows, wanted_rows)
+        np.testing.assert_array_equal(y, wanted_y)
+
+
+def test_the_held_out_share_is_that_of_each_row_of_a_program(bootstrapped, trained):
+    """Rows of one compiled program, of different n_train and shares: every one trains and stops by its own."""
+    cells = [HOLDING, HOLDING._replace(n_train=20, options=replace(HOLDING.options, validation=0.5))]
+    together = trained(bootstrapped, cells)
+    for cell, found in zip(cells, together, strict=True):
+        (alone,) = trained(bootstrapped, [cell])
+        np.testing.assert_array_equal(found.layers["output"], alone.layers["output"])
+        rows, _ = set_of(bootstrapped, cell, 0)
+        held = cell.options.held_out(cell.n_train)
+        assert not set(rows[:-held]) & set(rows[-held:])
 
 
 def test_the_exact_solver_trains_on_the_bootstrap_sample(bootstrapped, trained):

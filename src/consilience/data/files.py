@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zipfile
+from collections import Counter
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,6 +76,9 @@ class File(RealSource):
             raise ConsilienceError(f"path = {str(self.path)!r}: must end in {', '.join(_READERS)}")
         if not self.target:
             raise ConsilienceError(f"target = {self.target!r}: name at least one column or array")
+        twice = [] if isinstance(self.target, str) else _repeated(self.target)
+        if twice:
+            raise ConsilienceError(f"target = {list(self.target)}: names {twice[0]!r} more than once; name each once")
         if self.task not in (None, "classification", "regression"):
             raise ConsilienceError(f"task = {self.task!r}: choose 'classification' or 'regression'")
         if self.impute not in ("none", "mean", "median"):
@@ -109,6 +115,11 @@ class File(RealSource):
             feature_names=feature_names,
             origin=f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
         )
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 _MOST_CHANNELS = 4  # of an image
@@ -163,16 +174,41 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ConsilienceError(f"{path} cannot be read as NPZ: {error}") from error
 
 
-def _read_frame(path: Path, targets: tuple[str, ...], impute: Impute) -> _Read:
-    """Read a table with pandas and encode its inputs."""
-    purpose = f"reading {path.suffix} files"
-    pandas = require("pandas", extra="study", purpose=purpose)
-    if path.suffix.lower() == ".parquet":
-        require("pyarrow", extra="study", purpose=purpose)
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say of which file it is that pandas or pyarrow cannot read it."""
     try:
-        frame = pandas.read_parquet(path) if path.suffix.lower() == ".parquet" else pandas.read_csv(path)
+        yield
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are subclasses
         raise ConsilienceError(f"{path} cannot be read as {path.suffix}: {error}") from error
+
+
+def _column_names(path: Path) -> list[str]:
+    """Return the names as the file has them, where there are any: pandas renames the second of two alike."""
+    if _is_parquet(path):
+        parquet = require("pyarrow.parquet", extra="study", purpose=f"reading {path.suffix} files")
+        return list(parquet.read_schema(path).names)
+    pandas = require("pandas", extra="study", purpose=f"reading {path.suffix} files")
+    first = pandas.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+    return [name for name in first.iloc[0] if name]
+
+
+def _read_frame(path: Path, targets: tuple[str, ...], impute: Impute) -> _Read:
+    """Read a table with pandas and encode its inputs."""
+    pandas = require("pandas", extra="study", purpose=f"reading {path.suffix} files")
+    with _readable(path):
+        present = _column_names(path)
+    twice = _repeated(present)
+    if twice:
+        raise ConsilienceError(
+            f"{path} has {present.count(twice[0])} columns named {twice[0]!r}: rename them, or remove all but one"
+        )
+    with _readable(path):
+        frame = pandas.read_parquet(path) if _is_parquet(path) else pandas.read_csv(path)
     frame.columns = [str(name) for name in frame.columns]
     _check_targets(targets, list(frame.columns), path, "column")
     features = [name for name in frame.columns if name not in targets]

@@ -55,18 +55,29 @@ def training_set(spec: Spec, row: Rows, data: Arrays, *, n_max: int) -> tuple[Ar
     Realized once per network rather than at each step: the same numbers, as they depend on (seed, member,
     sample) alone, and steps outnumber samples.
     """
-    x, y = realization(spec, row.member, row.level, row.n_train, data, n_max=n_max)
+    n_held = row.n_held if spec.options.validation else None
+    x, y = realization(spec, row.member, row.level, row.n_train, data, n_max=n_max, n_held=n_held)
     return pad(x), pad(y)
 
 
 def realization(
-    spec: Spec, member: Array, level: Array, n_train: Array, data: Arrays, *, n_max: int
+    spec: Spec,
+    member: Array,
+    level: Array,
+    n_train: Array,
+    data: Arrays,
+    *,
+    n_max: int,
+    n_held: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Return the member's noisy training pool (n_max rows); its first n_train rows are the set."""
+    """Return the member's noisy training pool (n_max rows); its first n_train rows are the set.
+
+    Of these the last `n_held` are held out of training (None: nothing is), and are no samples that it is fitted to.
+    """
     n_pool = data.train_x.shape[0]
     if spec.resample == "bootstrap" and "inputs" not in spec.shared:
         key = stream(jax.random.key(data.seed, impl="threefry2x32"), _ROWS, spec, "inputs", member)
-        ids = bootstrap(key, n_train, n_max=n_max)
+        ids = bootstrap(key, n_train, n_max=n_max, n_held=n_held)
     else:
         ids = subset(spec, member, n_pool=n_pool, n_max=n_max)
     return spec.process.apply(
@@ -106,17 +117,23 @@ def subset(spec: Spec, member: Array, *, n_pool: int, n_max: int) -> Array:
     return (start + jnp.arange(n_max)) % n_pool
 
 
-def bootstrap(key: Array, n_train: Array, *, n_max: int) -> Array:
+def bootstrap(key: Array, n_train: Array, *, n_max: int, n_held: Array | None = None) -> Array:
     """Return pool rows (n_max,), each drawn from the first n_train with replacement.
 
-    Row i depends on key, i and n_train alone. Samples of different n_train are not nested: they are drawn from
-    different sets.
+    With `n_held`, rows 0 … n_train − n_held − 1 are drawn from as many of the pool, and those held out after them are
+    the pool's own, undrawn: drawn from the same rows, most of them would be among the rows fitted, with the same noise.
+
+    Row i depends on key, i and the number drawn from alone. Samples of different n_train are not nested: they are drawn
+    from different sets.
     """
+    n_fitted = n_train if n_held is None else n_train - n_held
 
     def draw(i: Array) -> Array:
-        return jax.random.randint(jax.random.fold_in(key, i), (), 0, n_train)
+        return jax.random.randint(jax.random.fold_in(key, i), (), 0, n_fitted)
 
-    return jax.vmap(draw)(jnp.arange(n_max))
+    rows = jnp.arange(n_max)
+    drawn = jax.vmap(draw)(rows)
+    return drawn if n_held is None else jnp.where(rows < n_fitted, drawn, rows)
 
 
 def blocks_filled(n: Array | int) -> Array:

@@ -175,7 +175,7 @@ class NoiseProcess(abc.ABC):
         n_classes
             Number of classes; not used by processes that leave classes alone.
         image_shape
-            (rows, columns) where inputs are images.
+            (rows, columns), or (rows, columns, channels), where inputs are images.
         state
             From `fitted`, of the training pool.
         """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["CustomNoise", "custom_process", "process_of"]
 
 _GIVEN = 4  # parameters that are no options: key, x, y, level
-_FEW, _TRIED = 16, 0.5  # samples and SNR at which a function is tried
+# How a function is tried: on so many noisy samples at least, as wrong labels may be rare, at the first of these SNRs at
+# which it makes noise; which ones a study asks for is not known here, and a `level` need not speak of all.
+_DRAWS = 2000
+_TRIED = (0.5, 1.0, 4.0, 0.1, 100.0)
+_ANY_LEVEL = 0.5  # where it speaks of none of them: strong as a probability and as a standard deviation
+
+
+class _Found(NamedTuple):
+    """What a function does at one level."""
+
+    finite: bool  # no NaN and no infinity
+    classes: bool  # labels are classes there are
+    changes: bool
+    differs: bool  # between members, or all are to share their noise
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,9 @@ class CustomNoise(NoiseProcess):
     ``process = "my.module:laplace"`` with ``scale = 2.0`` in ``[noise]`` uses it; its parameters after `level` are the
     options of the study file. Attributes of the function say more, all optional:
 
-    - `level(snr)`: strength at an SNR, 0 at infinity. Default: 1/√SNR, right for noise of standard deviation `level`
-      added to standardised values; that the realised SNR is the asked one is the function's responsibility.
+    - `level(snr)`: strength at an SNR, 0 at infinity; it may raise at SNRs that cannot be had. Default: 1/√SNR, right
+      for noise of standard deviation `level` added to standardised values that all vary; that the realised SNR is the
+      asked one is the function's responsibility.
     - `corrupts`: "labels" where the function returns `x` itself, which saves memory and time. Default: "inputs"
       (labels may change too).
     - `tasks`: ("classification",) or ("regression",). Default: both.
@@ -70,48 +85,110 @@ class CustomNoise(NoiseProcess):
         return [one.name for one in fields(self) if one.name != "correlation"]
 
     def level(self, snr: float) -> float:
-        """The function's own `level`, or 1/√SNR."""
-        own = getattr(type(self).function, "level", None)
-        return amplitude(snr) if own is None else float(own(snr))
-
-    def target_variance(self, level: float) -> float:
-        """The function's own `target_variance`, or 1."""
-        own = getattr(type(self).function, "target_variance", None)
-        return 1.0 if own is None else float(own(level))
-
-    def fitted(
-        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
-    ) -> tuple[NDArray[Any], ...]:
-        """Try the function on a few samples: what its noise depends on cannot be read off it.
+        """The function's own `level`, or 1/√SNR.
 
         Raises
         ------
         ConsilienceError
-            When it changes nothing, or gives members the same noise; and what `apply` raises.
+            When `level` raises, gives no finite number, or at infinite SNR one that is not 0.
         """
+        if getattr(type(self).function, "level", None) is None:
+            return amplitude(snr)
+        level = self._number("level", snr)
+        if snr == np.inf and level != 0:
+            raise ConsilienceError(
+                f"noise process {self.name!r}: level(inf) returned {level:g}: infinite SNR means no noise; return 0"
+            )
+        return level
+
+    def target_variance(self, level: float) -> float:
+        """The function's own `target_variance`, or 1.
+
+        Raises
+        ------
+        ConsilienceError
+            When `target_variance` raises, or gives no finite number.
+        """
+        own = getattr(type(self).function, "target_variance", None)
+        return 1.0 if own is None else self._number("target_variance", level)
+
+    def _number(self, what: str, argument: float) -> float:
+        """What a function that is an attribute of the user's says of a number."""
+        asked = f"noise process {self.name!r}: {what}({argument:g})"
+        try:
+            returned = getattr(type(self).function, what)(argument)
+        except Exception as error:  # whatever a user's function raises
+            said = " ".join(str(error).split())
+            raise ConsilienceError(
+                f"{asked} raised {type(error).__name__}: {said} ({place_of(error, __file__)}); it must return a number "
+                f"for every SNR of the grid"
+            ) from error
+        try:
+            number = float(returned)
+        except (TypeError, ValueError):
+            number = np.nan
+        if not np.isfinite(number):
+            raise ConsilienceError(f"{asked} returned {returned!r}: return a finite number")
+        return number
+
+    def fitted(
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
+    ) -> tuple[NDArray[Any], ...]:
+        """Try the function: what its noise depends on cannot be read off it.
+
+        Raises
+        ------
+        ConsilienceError
+            When at no level tried it makes noise: it returns what is no number or no class, changes nothing, or gives
+            members the same noise; and what `apply` raises.
+        """
+        levels = self._levels()
+        rows, members = min(len(x), _DRAWS), max(2, -(-_DRAWS // len(x)))
+        trial = self._trial(x[:rows], y[:rows], members=members, n_classes=n_classes, image_shape=image_shape)
+        found: list[_Found] = []
+        for level in levels:
+            found.append(trial(level))
+            if all(found[-1]):
+                return ()
+        where = (
+            f"tried on {rows} samples for {members} members at level {', '.join(f'{level:.3g}' for level in levels)}"
+        )
+        raise ConsilienceError(f"noise process {self.name!r} {_why_none(found, n_classes)} ({where})")
+
+    def _levels(self) -> list[float]:
+        """Levels at which a trial is likely to change something."""
+        levels: list[float] = []
+        with np.errstate(all="ignore"):
+            for snr in _TRIED:
+                with contextlib.suppress(ConsilienceError):  # the study may ask for others
+                    levels.append(self.level(snr))
+        return levels or [_ANY_LEVEL]
+
+    def _trial(
+        self, x: NDArray[Any], y: NDArray[Any], *, members: int, n_classes: int, image_shape: tuple[int, ...] | None
+    ) -> Callable[[float], _Found]:
+        """Return what says what the function does at a level."""
         jax = require("jax", extra="study", purpose="drawing noise")
-        few = min(len(x), _FEW)
-        clean = jax.numpy.asarray(x[:few]), jax.numpy.asarray(y[:few])
+        jnp = jax.numpy
+        # Noise that members are to share would hide whether a function gives them their own.
+        own = replace(self, correlation=0.0)
+        shares = self.correlation == 1
 
         @jax.jit  # as in a run: `level` has no value yet, and what NumPy draws is drawn once
-        def noisy(member: Array, level: Array) -> tuple[Array, Array]:
-            ids = jax.numpy.arange(few)
-            keys = noise_keys(0, member)
-            return self.apply(keys, ids, *clean, level, n_classes=n_classes, image_shape=image_shape)
+        def trial(level: Array, x: Array, y: Array) -> tuple[Array, ...]:
+            def noisy(member: Array) -> tuple[Array, Array]:
+                keys, ids = noise_keys(0, member), jnp.arange(len(x))
+                return own.apply(keys, ids, x, y, level, n_classes=n_classes, image_shape=image_shape)
 
-        level = np.float32(self.level(_TRIED))
-        first, other = (_flat(noisy(np.uint32(member), level)) for member in (0, 1))
-        wrong = {
-            "changes nothing": np.array_equal(first, _flat(clean)),
-            "gives two members the same noise": self.correlation < 1 and np.array_equal(first, other),
-        }
-        for what, found in wrong.items():
-            if found:
-                raise ConsilienceError(
-                    f"noise process {self.name!r} {what} at SNR {_TRIED}: all that is random must come from its key, "
-                    f"by jax.random (NumPy's generators know nothing of it)"
-                )
-        return ()
+            parts = jax.lax.map(noisy, jnp.arange(members, dtype=jnp.uint32))
+            labels = parts[1]
+            classes = labels.dtype.kind != "i" or jnp.all((labels >= 0) & (labels < n_classes))
+            finite = jnp.array([jnp.isfinite(part).all() for part in parts]).all()
+            changes = jnp.array([(part != clean).any() for part, clean in zip(parts, (x, y), strict=True)]).any()
+            differs = jnp.array([(part != part[0]).any() for part in parts]).any()
+            return finite, jnp.asarray(classes), changes, differs | shares
+
+        return lambda level: _Found(*map(bool, trial(np.float32(level), x, y)))
 
     def apply(
         self,
@@ -200,8 +277,19 @@ def custom_process(name: str) -> type[NoiseProcess]:
     return options_class(name, CustomNoise, parameters[_GIVEN:], facts)
 
 
-def _flat(parts: tuple[Any, Any]) -> NDArray[np.float64]:
-    return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+def _why_none(found: list[_Found], n_classes: int) -> str:
+    """Why a function is no noise, from what it does at every level tried."""
+    valid = [one for one in found if one.finite and one.classes]
+    if not any(one.finite for one in found):
+        return "returns NaN or infinity: return finite numbers, whatever the sample"
+    if not valid:
+        return f"returns labels that are no classes: return 0 … {n_classes - 1}, integers"
+    if not any(one.changes for one in valid):
+        return "changes nothing: return x or y with noise that is stronger where `level` is larger"
+    return (
+        "gives two members the same noise: all that is random must come from its key, by jax.random (NumPy's "
+        "generators know nothing of it)"
+    )
 
 
 _NAMED: dict[str, Callable[..., Any]] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from numpy.typing import NDArray
+
 from consilience.data.noise.base import (
     Corrupts,
     NoiseKeys,
@@ -26,7 +28,10 @@ __all__ = ["InputDropout", "InputGaussian"]
 @register_process
 @dataclass(frozen=True)
 class InputGaussian(NoiseProcess):
-    """Independent Gaussian noise on every input: x + σε, ε ~ N(0, I), σ = 1/√SNR.
+    """Independent Gaussian noise on every input that varies: x + σε, ε ~ N(0, I), σ = 1/√SNR.
+
+    Inputs that have one value in the whole training pool, as pixels at the border of images may, get none: they carry
+    no signal, and noise on them would bring the SNR below the one asked for.
 
     >>> InputGaussian().level(4)
     0.5
@@ -34,13 +39,36 @@ class InputGaussian(NoiseProcess):
 
     name: ClassVar[str] = "input-gaussian"
     title: ClassVar[str] = "Gaussian noise on inputs"
-    definition: ClassVar[str] = "variance of each clean input that varies (1: standardised) / variance of the noise"
+    definition: ClassVar[str] = (
+        "mean variance of the clean inputs that vary (1: standardised) / variance of the noise on each of them"
+    )
     corrupts: ClassVar[Corrupts] = "inputs"
     tasks: ClassVar[frozenset[Task]] = CLASSIFICATION | REGRESSION
 
     def level(self, snr: float) -> float:
-        """σ = 1/√SNR, in root-mean-square standard deviations of the inputs."""
+        """σ = 1/√SNR, in root-mean-square standard deviations of the inputs that vary."""
         return amplitude(snr)
+
+    def fitted(
+        self, x: NDArray[Any], y: NDArray[Any], *, n_classes: int, image_shape: tuple[int, ...] | None
+    ) -> tuple[NDArray[Any], ...]:
+        """Return which inputs vary, (d,), or nothing where all do.
+
+        Raises
+        ------
+        ConsilienceError
+            When none does.
+        """
+        del y, n_classes, image_shape
+        if len(x) == 1:  # one sample says nothing about what varies
+            return ()
+        varies = x.min(axis=0) < x.max(axis=0)
+        if not varies.any():
+            raise ConsilienceError(
+                f"noise process {self.name!r}: each of the {x.shape[1]} inputs has one value in all {len(x)} rows of "
+                "the training pool, so there is no signal to set noise against; give other data, or more rows"
+            )
+        return () if varies.all() else (varies,)
 
     def apply(
         self,
@@ -55,8 +83,13 @@ class InputGaussian(NoiseProcess):
         state: tuple[Any, ...] = (),
     ) -> tuple[Array, Array]:
         """Add noise to `x`."""
-        del n_classes, image_shape, state
-        return x + level * normals(keys, ids, x, self.correlation), y
+        del n_classes, image_shape
+        noisy = x + level * normals(keys, ids, x, self.correlation)
+        if not state:
+            return noisy, y
+        (varies,) = state
+        jnp = require("jax.numpy", extra="study", purpose="drawing noise")
+        return jnp.where(varies, noisy, x), y
 
 
 @register_process
