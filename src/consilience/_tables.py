@@ -165,6 +165,7 @@ class Grid(Table):
                 raise ConsilienceError(f"{key} = {values!r}: this axis is given twice; give it once")
             _check_axis(key, values)
             axes[key] = tuple(frozen(value) for value in values)
+        _check_apart(axes)
         return {**own, "axes": axes}
 
     @model_validator(mode="after")
@@ -213,6 +214,17 @@ def _check_axis(key: str, values: Any) -> None:
         raise ConsilienceError(f"{key} = {values!r}: cannot be an axis of the grid; {suggestion(table, _AXIS_TABLES)}")
     if not isinstance(values, list | tuple):
         raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
+
+
+def _check_apart(axes: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse an axis over a key that alternatives of its whole table set too: one of them would go by a false name."""
+    for key, values in axes.items():
+        table, _, option = key.partition(".")
+        if option and any(option in alternative for alternative in axes.get(table, ())):
+            raise ConsilienceError(
+                f"{key} = {thawed(values)!r}: an alternative of [[grid.{table}]] sets {option} too, and no "
+                f"cell can have both; take {option} out of those tables, or leave this axis out"
+            )
 
 
 def _measure(raw: Any) -> Measure:
