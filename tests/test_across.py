@@ -392,6 +392,7 @@ def test_run_without_pairs_says_so(tmp_path):
         ({"pairs": {"across": ["train.ridge"]}}, {"train.ridge": [0.5]}, "this axis has one value"),
         ({"pairs": {"across": ["train.ridge", "train.ridge"]}}, RIDGE, "named twice"),
         ({"pairs": {"measures": ["cka"]}}, RIDGE, "says nothing without pairs.across"),
+        ({"pairs": {"across": ["train.ridge"], "measures": ["cka", {"name": "cka"}]}}, RIDGE, "cka occurs twice"),
         ({"pairs": {"acros": ["train.ridge"]}}, RIDGE, "acros"),
         ({}, {"network": [1, 2]}, "needs a list of [network] tables"),
         ({}, {"network": [{"kind": "linear", "hidden": [2]}, {"kind": "lineer"}]}, "did you mean 'linear'"),

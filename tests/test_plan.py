@@ -84,6 +84,24 @@ def test_what_the_data_do_not_allow_is_refused_before_training(base, changes, ke
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("base", "changes", "measure", "said"),
+    [
+        (EXACT, {}, "accuracy_difference", ": accuracy_difference needs classes, and linear-teacher is regression"),
+        (EXACT, {}, {"name": "rsa", "rdm": "crossnobis"}, "needs classes, and linear-teacher is regression"),
+        (GRADIENT, {"data.n_probe": 11}, "mutual_knn", "mutual_knn needs 12 or more"),
+    ],
+)
+def test_measures_of_pairs_are_checked_as_all_are(base, changes, measure, said):
+    axes = {"train.weight_decay": [0, 1e-3]} if base is GRADIENT else {"train.ridge": [0, 1]}
+    others = {"pairs": {"across": list(axes), "measures": ["cka", measure]}, "measure.measures": ["cka"]}
+    for key, given in (("pairs.measures", others), ("measure.measures", {"measure.measures": ["cka", measure]})):
+        with pytest.raises(ConsilienceError) as caught:
+            Plan(study(base, {**changes, **given}, axes=axes))
+        assert said in str(caught.value)
+        assert key in str(caught.value)
+
+
 def test_largest_training_set_that_the_pool_holds_is_allowed():
     assert Plan(study(GRADIENT, {"grid.n_train": [60, 1697]})).task == "classification"
 

@@ -247,6 +247,9 @@ def _distinct_measures(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
     return measures
 
 
+Chosen = Annotated[tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)]
+
+
 class Trainer(Table):
     """The ``[trainer]`` table: a function that trains networks of the user's own, and its options.
 
@@ -309,7 +312,7 @@ class Pairs(Table):
     """
 
     across: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
-    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = ()
+    measures: Chosen = ()
 
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
@@ -320,9 +323,7 @@ class Pairs(Table):
 class Measures(Table):
     """The ``[measure]`` table: names, or tables of a name and options, of registered measures; steps of training."""
 
-    measures: Annotated[
-        tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)
-    ] = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
+    measures: Chosen = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
     steps: int | tuple[int, ...] | None = None
 
     @model_validator(mode="after")
