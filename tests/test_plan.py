@@ -10,6 +10,7 @@ from tests.studies import DESCENT, EXACT, GRADIENT, INF, reread, study, tables
 
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan, _merged
+from consilience.registry import get_measure, measures
 from consilience.study import Study
 
 DEPTHS = {"network.hidden": [[4], [4, 3]]}
@@ -100,6 +101,21 @@ def test_measures_of_pairs_are_checked_as_all_are(base, changes, measure, said):
             Plan(study(base, {**changes, **given}, axes=axes))
         assert said in str(caught.value)
         assert key in str(caught.value)
+
+
+ENOUGH = {"data.n_probe": 100, "grid.snr": [1.0], "grid.n_train": [20]}
+
+
+@pytest.mark.parametrize("name", sorted(measures()))
+def test_measures_that_need_classes_are_refused_for_regression_and_no_others(name):
+    measure = get_measure(name)
+    asked = {**ENOUGH, "measure.measures": [name]}
+    assert Plan(study(GRADIENT, asked)).study.measure.measures == (measure,)
+    if measure.needs_classes or measure.needs_targets:
+        with pytest.raises(ConsilienceError, match=rf"measure\.measures: {name} needs classes, and linear-teacher is"):
+            Plan(study(EXACT, asked))
+    else:
+        assert Plan(study(EXACT, asked)).study.measure.measures == (measure,)
 
 
 def test_largest_training_set_that_the_pool_holds_is_allowed():

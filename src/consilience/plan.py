@@ -305,7 +305,7 @@ def _check_measures(key: str, measures: Iterable[Measure], point: Study, splits:
                 f"data.n_probe = {len(splits.probe_x)}: {measure.label} needs {measure.min_samples} or more; set "
                 f"data.n_probe, or leave this measure out of {key}"
             )
-        if measure.needs_targets and splits.task != "classification":
+        if (measure.needs_classes or measure.needs_targets) and splits.task != "classification":
             raise ConsilienceError(
                 f"{key}: {measure.label} needs classes, and {point.data.source.name} is {splits.task}; leave this "
                 f"measure out"
