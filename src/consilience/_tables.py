@@ -204,6 +204,11 @@ def _check_axis(key: str, values: Any) -> None:
         if not (isinstance(values, list | tuple) and all(isinstance(value, Mapping) for value in values)):
             raise ConsilienceError(f"{key} = {values!r}: as an axis of the grid it needs a list of [{key}] tables")
         return
+    if key == "trainer":
+        raise ConsilienceError(
+            f"trainer = {values!r}: not an axis of the grid; its function and its options vary one by one, as in "
+            f'"trainer.function" = ["module:one", "module:other"]'
+        )
     if "." not in key and key != "seed":
         hint = suggestion(key, ["snr", "n_train", "members", "seed", *WHOLE])
         raise ConsilienceError(
