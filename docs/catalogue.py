@@ -75,6 +75,7 @@ def section(measure: Measure) -> str:
         + (" Differentiable." if measure.differentiable else "")
         + (" Can be [streamed](measures.md)." if measure.streams else "")
         + (" Compares outputs, feature by feature." if measure.outputs_only else "")
+        + (" They are read as classes." if measure.needs_classes else "")
         + (" Needs the true classes, `targets=`." if measure.needs_targets else "")
         + (" One argument gives the number itself." if isinstance(measure, Descriptor) else ""),
     ]

@@ -190,6 +190,52 @@ def test_best_layers_take_the_largest_similarity_and_the_smallest_distance(finis
             assert one.ceiling == pytest.approx(np.sqrt(means[a, i, a, i] * means[b, j, b, j]))
 
 
+def test_order_of_variants_does_not_matter_for_asymmetric_measures(tmp_path):
+    found = []
+    for name, ridges_in_order in {"there": [0.0, 0.5], "back": [0.5, 0.0]}.items():
+        pairs = {"across": ["train.ridge"], "measures": ["information_imbalance"]}
+        asked = study(EXACT, {"pairs": pairs, "grid.n_train": [8, 20]}, axes={"train.ridge": ridges_in_order})
+        found.append(run(asked, tmp_path / name))
+    there, back = ({_place_of(one): one for one in best_layers(ds)} for ds in found)
+    assert there.keys() == back.keys()
+    for place, one in there.items():
+        layers = {one.variant_a: one.layer_a, one.variant_b: one.layer_b}
+        other = back[place]
+        assert {other.variant_a: other.layer_a, other.variant_b: other.layer_b} == layers
+        numbers = (one.mean, one.se, one.ceiling)
+        np.testing.assert_allclose((other.mean, other.se, other.ceiling), numbers, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        across_layers_data(found[0], "0", "0.5"), across_layers_data(found[0], "0.5", "0").T, rtol=1e-12
+    )
+
+
+def _place_of(one):
+    return (*one.at.values(), frozenset({one.variant_a, one.variant_b}))
+
+
+@pytest.mark.parametrize(
+    ("within", "said"),
+    [
+        (
+            [-0.1, -0.1],
+            "agree by cka with 0.300 at their best layers, with no ceiling above zero to compare that with ",
+        ),
+        ([-0.1, 0.4], "members of one of them with 0.400 at the 1 of these where that is above zero "),
+        ([0.4, 0.6], "members of one of them with 0.500 there "),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_sentences_say_where_there_is_no_ceiling(within, said):
+    scores = np.full((2, 2, 1, 4, 2, 1, 4), 0.3)
+    for place, value in enumerate(within):
+        for variant in range(2):
+            scores[place, variant, :, :, variant] = value
+    (spoken,) = across_sentences(xr.concat([as_run(one) for one in scores], "snr", data_vars="minimal"))
+    assert said in spoken
+    assert spoken.endswith("(means over 2 places).")
+    assert "nan" not in spoken
+
+
 def test_matrix_has_every_pair_twice_and_light_text_on_dark_colours(finished):
     for measure in ("cka", "procrustes"):
         data = across_matrix_data(finished, measure=measure)
@@ -359,6 +405,7 @@ def test_run_without_pairs_says_so(tmp_path):
         ({"pairs": {"across": ["train.ridge"]}}, {"train.ridge": [0.5]}, "this axis has one value"),
         ({"pairs": {"across": ["train.ridge", "train.ridge"]}}, RIDGE, "named twice"),
         ({"pairs": {"measures": ["cka"]}}, RIDGE, "says nothing without pairs.across"),
+        ({"pairs": {"across": ["train.ridge"], "measures": ["cka", {"name": "cka"}]}}, RIDGE, "cka occurs twice"),
         ({"pairs": {"acros": ["train.ridge"]}}, RIDGE, "acros"),
         ({}, {"network": [1, 2]}, "needs a list of [network] tables"),
         ({}, {"network": [{"kind": "linear", "hidden": [2]}, {"kind": "lineer"}]}, "did you mean 'linear'"),

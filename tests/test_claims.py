@@ -214,7 +214,6 @@ def test_c5_is_not_supported_by_a_constant_that_is_close():
         ({"members": 2}, "C2", "needs at least three members"),
         ({"members": 2}, "C3", "needs at least three members"),
         ({"members": 2, "theory": True}, "C5", "needs at least three members"),
-        ({"undone": [(i, j) for i in range(4) for j in range(10)]}, "C1", "needs at least two SNR"),
     ],
 )
 def test_reasons(options, name, reason):
@@ -222,6 +221,25 @@ def test_reasons(options, name, reason):
     assert verdict.verdict == "inconclusive"
     assert verdict.reason.startswith(reason)
     assert reason in verdict.sentence
+
+
+@pytest.mark.parametrize("name", ["C1", "C2", "C3", "C5"])
+@pytest.mark.parametrize("lacking", ["cells", "networks", "scores"])
+def test_a_run_without_any_score_says_so(name, lacking):
+    """And does not ask for a larger grid than it has."""
+    cells = list(itertools.product(range(4), range(10)))
+    lost = {
+        "cells": {"undone": cells},
+        "networks": {"diverged": [(*cell, member) for cell in cells for member in range(4)]},
+        "scores": {},
+    }
+    ds = fake_run(members=4, theory=True, **lost[lacking])
+    if lacking == "scores":
+        ds["alignment"] = ds["alignment"] * np.nan
+    [verdict] = evaluate(ds, [name], layer="hidden1")
+    assert verdict.verdict == "inconclusive"
+    assert verdict.sentence.startswith("Not tested: nothing was measured (no cell has a score")
+    assert verdict.reason in verdict.sentence
 
 
 @pytest.mark.parametrize(

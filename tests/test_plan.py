@@ -10,6 +10,7 @@ from tests.studies import DESCENT, EXACT, GRADIENT, INF, reread, study, tables
 
 from consilience.errors import ConsilienceError
 from consilience.plan import Plan, _merged
+from consilience.registry import get_measure, measures
 from consilience.study import Study
 
 DEPTHS = {"network.hidden": [[4], [4, 3]]}
@@ -82,6 +83,39 @@ def test_what_the_data_do_not_allow_is_refused_before_training(base, changes, ke
     assert key in str(caught.value)
     assert remedy in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "measure", "said"),
+    [
+        (EXACT, {}, "accuracy_difference", ": accuracy_difference needs classes, and linear-teacher is regression"),
+        (EXACT, {}, {"name": "rsa", "rdm": "crossnobis"}, "needs classes, and linear-teacher is regression"),
+        (GRADIENT, {"data.n_probe": 11}, "mutual_knn", "mutual_knn needs 12 or more"),
+    ],
+)
+def test_measures_of_pairs_are_checked_as_all_are(base, changes, measure, said):
+    axes = {"train.weight_decay": [0, 1e-3]} if base is GRADIENT else {"train.ridge": [0, 1]}
+    others = {"pairs": {"across": list(axes), "measures": ["cka", measure]}, "measure.measures": ["cka"]}
+    for key, given in (("pairs.measures", others), ("measure.measures", {"measure.measures": ["cka", measure]})):
+        with pytest.raises(ConsilienceError) as caught:
+            Plan(study(base, {**changes, **given}, axes=axes))
+        assert said in str(caught.value)
+        assert key in str(caught.value)
+
+
+ENOUGH = {"data.n_probe": 100, "grid.snr": [1.0], "grid.n_train": [20]}
+
+
+@pytest.mark.parametrize("name", sorted(measures()))
+def test_measures_that_need_classes_are_refused_for_regression_and_no_others(name):
+    measure = get_measure(name)
+    asked = {**ENOUGH, "measure.measures": [name]}
+    assert Plan(study(GRADIENT, asked)).study.measure.measures == (measure,)
+    if measure.needs_classes or measure.needs_targets:
+        with pytest.raises(ConsilienceError, match=rf"measure\.measures: {name} needs classes, and linear-teacher is"):
+            Plan(study(EXACT, asked))
+    else:
+        assert Plan(study(EXACT, asked)).study.measure.measures == (measure,)
 
 
 def test_largest_training_set_that_the_pool_holds_is_allowed():

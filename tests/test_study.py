@@ -207,6 +207,63 @@ def test_one_axis_given_twice_is_refused():
         study(GRADIENT, axes={"train": {"weight_decay": [0, 1]}, "train.weight_decay": [0, 2]})
 
 
+TABLES = {
+    "network": ({"kind": "mlp"}, {"kind": "linear"}),
+    "noise": ({"process": "label-flip"}, {"process": "input-gaussian"}),
+    "train": ({"optimizer": "sgd"}, {"optimizer": "adam"}),
+}
+
+
+@pytest.mark.parametrize("dotted_first", [True, False])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("network.hidden", [[4], [8]]), ("noise.correlation", [0.0, 1.0]), ("train.learning_rate", [0.1, 0.2])],
+)
+def test_an_axis_over_a_key_reaches_every_alternative_of_its_table(key, values, dotted_first):
+    table, _, option = key.partition(".")
+    tag = next(iter(TABLES[table][0]))
+    axes = {key: values, table: list(TABLES[table])}
+    found = study(GRADIENT, axes=dict(sorted(axes.items(), reverse=dotted_first)))
+    cells = found.cells()
+    assert len({cell.hash for cell in cells}) == len(cells)
+    for cell in cells:
+        point = found.at({name: cell.coordinates[name] for name in found.grid.axes})
+        asked = {tag: cell.coordinates[table][tag], option: cell.coordinates[key]}
+        assert hashes(point) == hashes(study(GRADIENT, {table: {**_beside(table, tag), **asked}}))
+
+
+def _beside(table, tag):
+    """Options of the tiny study that an alternative is put over; one that names its kind stands alone."""
+    return GRADIENT[table] if tag == "optimizer" else {}
+
+
+def test_an_axis_over_a_key_counts_after_one_over_the_kind():
+    """Also its default for the first kind, which would not go on to another kind had nobody asked for it."""
+    found = study(GRADIENT, axes={"network.init_scale": [1.0, 2.0], "network.kind": ["linear", "mlp"]})
+    for cell in found.cells():
+        point = found.at({key: cell.coordinates[key] for key in found.grid.axes})
+        assert (point.network.name, point.network.init_scale) == (
+            cell.coordinates["network.kind"], cell.coordinates["network.init_scale"],
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "alternatives"),
+    [
+        ("network.hidden", [[4], [8]], [{"kind": "mlp", "hidden": [16]}, {"kind": "linear"}]),
+        ("network.kind", ["mlp", "linear"], [{"kind": "mlp"}, {"hidden": [3]}]),
+        ("noise.process", ["label-flip", "input-gaussian"], [{"process": "label-flip"}, {"shared": []}]),
+        ("train.learning_rate", [0.1, 0.2], [{"learning_rate": 0.3}, {"steps": 3}]),
+    ],
+)
+def test_an_axis_over_a_key_that_an_alternative_of_its_table_sets_is_refused(key, values, alternatives):
+    table, _, option = key.partition(".")
+    for axes in ({key: values, table: alternatives}, {table: alternatives, key: values}):
+        message = one_message(lambda axes=axes: study(GRADIENT, axes=axes))
+        assert message.startswith(f"grid.{key} = {values}: ")
+        assert f"[[grid.{table}]] sets {option} too" in message
+
+
 def test_cells_come_in_order_and_the_last_axis_varies_fastest():
     grid = {"snr": [INF, 0.5], "n_train": [60, 20, 40]}
     cells = study(GRADIENT, {f"grid.{key}": value for key, value in grid.items()}, axes=AXES).cells()
@@ -378,6 +435,9 @@ WRONG = [
     ("grid.n_train", [60, 60], "[60, 60]", "once"),
     ("grid.n_train", [], "[]", "at least one"),
     ("grid.n_train", 60, "60", NOT_A_LIST),
+    ("grid.train", [{"steps": 3}, {"steps": 3}], "[{'steps': 3}, {'steps': 3}]", "once"),
+    ("grid.network", [{"hidden": [3]}, {"hidden": [3]}], "[{'hidden': [3]}, {'hidden': [3]}]", "once"),
+    ("grid.trainer", [{"function": "a:b"}], "[{'function': 'a:b'}]", '"trainer.function" = ["module:one"'),
     ("grid.members", 1, "1", "2"),
     ("grid.members", 2.5, "2.5", "integer"),
     ("grid.members", "many", "'many'", "integer"),

@@ -30,6 +30,7 @@ def facts_of(name: str) -> dict[str, Any]:
         "differentiable": measure.differentiable,
         "streams": measure.streams,
         "outputs_only": measure.outputs_only,
+        "needs_classes": measure.needs_classes,
         "needs_targets": measure.needs_targets,
         "min_samples": measure.min_samples,
         "reference": measure.reference,
@@ -49,6 +50,7 @@ def description_of(name: str) -> str:
         "cost": facts["cost"],
         "needs": f"at least {facts['min_samples']} samples"
         + (", outputs of equal width" if facts["outputs_only"] else "")
+        + (" that mean classes" if facts["needs_classes"] else "")
         + (", the true classes (targets=)" if facts["needs_targets"] else ""),
         "differentiable": "yes" if facts["differentiable"] else "no",
         "streams": "yes" if facts["streams"] else "no",

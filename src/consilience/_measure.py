@@ -49,6 +49,8 @@ class Measure(Resampled, ABC):
         Whether gradients with respect to the representations exist almost everywhere and are useful.
     outputs_only : bool
         Whether features are compared one by one, so that it makes sense for outputs but not for hidden layers.
+    needs_classes : bool
+        Whether outputs are read as classes or as distributions over them, so that those of regression mean nothing.
     needs_targets : bool
         Whether it cannot be computed without the true class of every sample.
     defined_for_constants : bool
@@ -72,6 +74,7 @@ class Measure(Resampled, ABC):
     avoid: str
     differentiable: bool = False
     outputs_only: bool = False
+    needs_classes: bool = False
     needs_targets: bool = False
     defined_for_constants: bool = False
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from consilience._catalogue import suggestion
+from consilience._variants import thawed
 from consilience.errors import ConsilienceError
 
 __all__ = ["one_line"]
@@ -58,8 +59,7 @@ def one_line(error: ValidationError, *, valid: Callable[[tuple[int | str, ...]],
     # Branches of a union each say what they wanted; other problems with the same key are others.
     branches = [problem for problem in problems if _in_branch(problem) and _key(problem["loc"]) == key]
     message = " or ".join(dict.fromkeys(map(_message, branches if _in_branch(first) else [first])))
-    value = list(first["input"]) if isinstance(first["input"], tuple) else first["input"]
-    return f"{key} = {value!r}: {message}" if key else message
+    return f"{key} = {thawed(first['input'])!r}: {message}" if key else message
 
 
 def _in_branch(problem: Any) -> bool:

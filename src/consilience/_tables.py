@@ -165,6 +165,7 @@ class Grid(Table):
                 raise ConsilienceError(f"{key} = {values!r}: this axis is given twice; give it once")
             _check_axis(key, values)
             axes[key] = tuple(frozen(value) for value in values)
+        _check_apart(axes)
         return {**own, "axes": axes}
 
     @model_validator(mode="after")
@@ -203,6 +204,11 @@ def _check_axis(key: str, values: Any) -> None:
         if not (isinstance(values, list | tuple) and all(isinstance(value, Mapping) for value in values)):
             raise ConsilienceError(f"{key} = {values!r}: as an axis of the grid it needs a list of [{key}] tables")
         return
+    if key == "trainer":
+        raise ConsilienceError(
+            f"trainer = {values!r}: not an axis of the grid; its function and its options vary one by one, as in "
+            f'"trainer.function" = ["module:one", "module:other"]'
+        )
     if "." not in key and key != "seed":
         hint = suggestion(key, ["snr", "n_train", "members", "seed", *WHOLE])
         raise ConsilienceError(
@@ -213,6 +219,17 @@ def _check_axis(key: str, values: Any) -> None:
         raise ConsilienceError(f"{key} = {values!r}: cannot be an axis of the grid; {suggestion(table, _AXIS_TABLES)}")
     if not isinstance(values, list | tuple):
         raise ConsilienceError(f"{key} = {values!r}: an axis of the grid needs a list of values")
+
+
+def _check_apart(axes: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse an axis over a key that alternatives of its whole table set too: one of them would go by a false name."""
+    for key, values in axes.items():
+        table, _, option = key.partition(".")
+        if option and any(option in alternative for alternative in axes.get(table, ())):
+            raise ConsilienceError(
+                f"{key} = {thawed(values)!r}: an alternative of [[grid.{table}]] sets {option} too, and no "
+                f"cell can have both; take {option} out of those tables, or leave this axis out"
+            )
 
 
 def _measure(raw: Any) -> Measure:
@@ -233,6 +250,9 @@ def _distinct_measures(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
         if labels.count(label) > 1:
             raise ValueError(f"{label} occurs twice; give each measure once")
     return measures
+
+
+Chosen = Annotated[tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)]
 
 
 class Trainer(Table):
@@ -297,7 +317,7 @@ class Pairs(Table):
     """
 
     across: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
-    measures: tuple[Annotated[Measure, BeforeValidator(_measure)], ...] = ()
+    measures: Chosen = ()
 
     def raw(self) -> Raw:
         """Return the table as written in TOML."""
@@ -308,9 +328,7 @@ class Pairs(Table):
 class Measures(Table):
     """The ``[measure]`` table: names, or tables of a name and options, of registered measures; steps of training."""
 
-    measures: Annotated[
-        tuple[Annotated[Measure, BeforeValidator(_measure)], ...], AfterValidator(_distinct_measures)
-    ] = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
+    measures: Chosen = Field(default_factory=lambda: tuple(map(_measure, _DEFAULT_MEASURES)), min_length=1)
     steps: int | tuple[int, ...] | None = None
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from consilience.data import File, Splits, SyntheticSource, prepare
 from consilience.errors import ConsilienceError
 from consilience.overlay import Overlay, overlay
 from consilience.provenance import hardware, versions
-from consilience.registry import Kind
+from consilience.registry import Kind, Measure
 from consilience.store import ACROSS, REGIME, STOPPING, TRAJECTORY
 from consilience.study import Cell, Study
 
@@ -54,6 +54,8 @@ class Plan:
         for cell in study.cells():
             point = self.point(cell)
             ensemble = self.ensemble(cell)
+            _check_measures("measure.measures", point.measure.measures, point, ensemble.splits)
+            _check_measures("pairs.measures", study.pairs.measures, point, ensemble.splits)
             _check(point, ensemble)
             ensemble.spec(self.training(cell))
         tasks = {ensemble.splits.task for ensemble in self._ensembles.values()}
@@ -300,20 +302,24 @@ def _merged(orders: list[tuple[str, ...]]) -> tuple[str, ...]:
     return (*(name for name in merged if name != "output"), "output")
 
 
-def _check(point: Study, ensemble: train.Ensemble) -> None:
-    """Refuse noise or losses that do not fit the data, and measures that need more probe samples."""
-    splits = ensemble.splits
-    for measure in point.measure.measures:
+def _check_measures(key: str, measures: Iterable[Measure], point: Study, splits: Splits) -> None:
+    """Refuse measures, given under `key`, that need more probe samples or other data."""
+    for measure in measures:
         if len(splits.probe_x) < measure.min_samples:
             raise ConsilienceError(
                 f"data.n_probe = {len(splits.probe_x)}: {measure.label} needs {measure.min_samples} or more; set "
-                f"data.n_probe, or leave this measure out"
+                f"data.n_probe, or leave this measure out of {key}"
             )
-        if measure.needs_targets and splits.task != "classification":
+        if (measure.needs_classes or measure.needs_targets) and splits.task != "classification":
             raise ConsilienceError(
-                f"measure.measures: {measure.label} compares classifiers, and {point.data.source.name} is "
-                f"{splits.task}: leave this measure out"
+                f"{key}: {measure.label} needs classes, and {point.data.source.name} is {splits.task}; leave this "
+                f"measure out"
             )
+
+
+def _check(point: Study, ensemble: train.Ensemble) -> None:
+    """Refuse noise or losses that do not fit the data."""
+    splits = ensemble.splits
     process = point.noise.process
     if splits.task not in process.tasks:
         fitting = " or ".join(sorted(process.tasks))

@@ -321,16 +321,30 @@ def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
 
 
 def _set(tables: Raw, axes: Mapping[str, Any]) -> Raw:
-    """Return the tables with one value of every further axis: of a key, or of a whole table."""
-    for key, value in axes.items():
+    """Return the tables with one value of every further axis, whatever their order: of a key, or of a whole table.
+
+    What replaces most comes first: a kind, which drops options that were not set; then whole tables, which may name a
+    kind and stand alone (no alternative does beside an axis over the kind itself); then single options of either.
+    """
+    for key in sorted(axes, key=_turn):
         table, _, option = key.partition(".")
+        value = axes[key]
         if key in WHOLE:
             tables[key] = merged(key, tables.get(key, {}), value)
-        elif option and TAGS.get(table) == option and tables[table].get(option) != value:
-            tables[table] = {option: value, **_carried(tables[table], table)}
-        else:
+        elif not _is_kind(key):
             tables = _override(tables, {key: thawed(value)})
+        elif (given := tables.get(table, {})).get(option) != value:
+            tables[table] = {option: value, **_carried(given, table)}
     return tables
+
+
+def _turn(key: str) -> int:
+    return 0 if _is_kind(key) else 1 if key in WHOLE else 2
+
+
+def _is_kind(key: str) -> bool:
+    table, _, option = key.partition(".")
+    return option != "" and TAGS.get(table) == option
 
 
 def _carried(options: Raw, table: str) -> Raw:

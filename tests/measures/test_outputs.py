@@ -32,6 +32,19 @@ def test_functional_measures_are_for_outputs_only():
         assert measure.outputs_only is (measure.family is Family.FUNCTIONAL)
 
 
+def test_measures_of_outputs_say_whether_they_read_them_as_classes():
+    """Those that do refuse a column of numbers, which are no labels and no distributions."""
+    x, y, targets = RNG(0).standard_normal((40, 1)), RNG(1).standard_normal((40, 1)), np.arange(40) % 2
+    for name, measure in measures().items():
+        if not measure.outputs_only:
+            assert not measure.needs_classes
+        elif measure.needs_classes:
+            with pytest.raises(ConsilienceError, match=f"measure {name} .*class"):
+                measure()(x, y, targets=targets)
+        else:
+            assert np.isfinite(measure()(x, y))
+
+
 def test_layerwise_of_outputs():
     x = RNG(0).standard_normal((30, 2))
     assert layerwise([x, -x], [x], "output_correlation") == pytest.approx(np.array([[1.0], [-1.0]]))

@@ -17,6 +17,7 @@ from consilience.train import (
     Linear,
     TrainOptions,
     bytes_per_network,
+    compile_program,
     count_parameters,
     devices,
     engine,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.claims.reading import Curves, read
+from consilience.claims.reading import Curves, read, untested
 from consilience.claims.registry import claim
 from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
 from consilience.facts.curves import ROUNDING, number_text
@@ -51,13 +51,13 @@ def alignment_is_not_generalization(dataset: xr.Dataset) -> Verdict:
     curves = read(dataset)
     both = _usable(curves)
     if not (both.sum(1) >= 2).any():
-        return Verdict.untested("needs at least two n_train with alignment and test error at the same SNR")
+        return untested(curves, "needs at least two n_train with alignment and test error at the same SNR")
     if not curves.has_se:
-        return Verdict.untested("needs at least three members")
+        return untested(curves, "needs at least three members")
     found = _found(curves, both)
     total = int(np.isfinite(found.p).sum())
     if not total:
-        return Verdict.untested("needs at least three members that did not diverge in two cells at the same SNR")
+        return untested(curves, "needs at least three members that did not diverge in two cells at the same SNR")
     correlation = _correlation(curves, both)
     level = 1 - (1 - LEVEL) / total
     alignment = _difference("difference of alignment", found.pairs.aligned, found.best, level)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.claims.reading import Curves, read
+from consilience.claims.reading import Curves, read, untested
 from consilience.claims.registry import claim
 from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
 from consilience.facts.curves import ROUNDING, number_text
@@ -40,9 +40,9 @@ def theory_predicts(dataset: xr.Dataset) -> Verdict:
     curves = read(dataset)
     both = curves.measured & np.isfinite(curves.predicted)
     if not both.any():
-        return Verdict.untested("theory does not speak about this layer and measure here")
+        return untested(curves, "theory does not speak about this layer and measure here")
     if not curves.has_se:
-        return Verdict.untested("needs at least three members")
+        return untested(curves, "needs at least three members")
     found = _found(curves, both)
     effect = _quantity("root mean square difference", found.gap)
     effect = replace(effect, low=max(effect.low, 0.0))

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from consilience.claims.verdict import Verdict
 from consilience.facts.curves import Selection, cell_replicates, headline, is_distance, per_member, predicted_scores
 from consilience.stats import Replicates, member_replicates
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Curves", "read"]
+__all__ = ["Curves", "read", "untested"]
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,16 @@ def read(ds: xr.Dataset) -> Curves:
         trained=trained,
         predicted=sign * ordered(predicted_scores(ds, selection)),
         noun="alignment (minus the distance)" if distance else "alignment",
+    )
+
+
+def untested(curves: Curves, reason: str) -> Verdict:
+    """A claim these curves cannot speak about for `reason`, or because there is not one score."""
+    if curves.measured.any():
+        return Verdict.untested(reason)
+    return Verdict.untested(
+        "nothing was measured (no cell has a score by this measure at this layer; `failure` and `note` of the run say "
+        "what failed)"
     )
 
 

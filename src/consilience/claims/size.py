@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consilience.claims.reading import Curves, read
+from consilience.claims.reading import Curves, read, untested
 from consilience.claims.registry import claim
 from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
 from consilience.facts.curves import ROUNDING, number_text
@@ -69,9 +69,9 @@ def dips_at_the_threshold(dataset: xr.Dataset) -> Verdict:
     curves = read(dataset)
     rows = np.flatnonzero(curves.measured.sum(1) >= 3)
     if len(rows) == 0:
-        return Verdict.untested("needs at least three n_train at the same SNR")
+        return untested(curves, "needs at least three n_train at the same SNR")
     if not curves.has_se:
-        return Verdict.untested("needs at least three members")
+        return untested(curves, "needs at least three members")
     found = [_curve(curves, int(row), 1 - (1 - LEVEL) / len(rows)) for row in rows]
     outcome, p_verdict, dips = _judge(found)
     clearest = min(found, key=lambda one: (np.nan_to_num(one.dip.p, nan=1.0), -one.dip.depth))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consilience.claims.reading import Curves, read
+from consilience.claims.reading import Curves, read, untested
 from consilience.claims.registry import claim
 from consilience.claims.verdict import LEVEL, Outcome, Quantity, Verdict, interval_text, p_text
 from consilience.facts.curves import ROUNDING, number_text
@@ -33,7 +33,7 @@ def grows_with_snr(dataset: xr.Dataset) -> Verdict:
     curves = read(dataset)
     measured = curves.measured
     if not (measured.sum(0) >= 2).any():
-        return Verdict.untested("needs at least two SNR at the same n_train")
+        return untested(curves, "needs at least two SNR at the same n_train")
     trend = ordered_trend(curves.alignment, resolution=ROUNDING)
     low, high = (float(end) for end in trend.rise.interval(LEVEL))
     effect = Quantity("rise from low to high SNR", float(trend.rise.value), low, high)

@@ -53,13 +53,15 @@ def layer_means(scores: Floats) -> Floats:
     """Means over pairs of different members: (V, L, M, V, L, M) scores to (V, L, V, L).
 
     Member m has the same number, and with it the same initialization seed and draw of noise, in every variant; pairs of
-    one number are left out, so that variants are compared as members of one variant are.
+    one number are left out, so that variants are compared as members of one variant are. Of an asymmetric measure each
+    score is the mean of both directions, as it is within a cell, so that the order of the variants does not matter.
 
     >>> scores = np.arange(4.0).reshape(1, 1, 2, 1, 1, 2)  # [[0, 1], [2, 3]] for one variant and layer
     >>> layer_means(scores).ravel()
     array([1.5])
     """
     members = scores.shape[2]
+    scores = (scores + scores.transpose(3, 4, 5, 0, 1, 2)) / 2
     usable = np.isfinite(scores) & ~np.eye(members, dtype=bool)[None, None, :, None, None, :]
     counts = usable.sum((2, 5))
     return np.where(counts > 0, np.where(usable, scores, 0.0).sum((2, 5)) / np.maximum(counts, 1), np.nan)
@@ -176,9 +178,18 @@ def across_sentences(ds: xr.Dataset) -> list[str]:
     spoken: list[str] = []
     for measure, a, b in dict.fromkeys((one.measure, one.variant_a, one.variant_b) for one in found):
         pair = [one for one in found if (one.measure, one.variant_a, one.variant_b) == (measure, a, b)]
-        mean, ceiling = np.mean([one.mean for one in pair]), np.nanmean([one.ceiling for one in pair])
+        mean = np.mean([one.mean for one in pair])
         spoken.append(
-            f"{a} and {b} agree by {measure} with {mean:.3f} at their best layers, members of one of them with "
-            f"{ceiling:.3f} there (means over {counted(len(pair), 'place')})."
+            f"{a} and {b} agree by {measure} with {mean:.3f} at their best layers, {_beside(pair)} "
+            f"(means over {counted(len(pair), 'place')})."
         )
     return spoken
+
+
+def _beside(pair: list[BestLayers]) -> str:
+    """What members of one variant reach where these two agree best."""
+    ceilings = [one.ceiling for one in pair if np.isfinite(one.ceiling)]
+    if not ceilings:
+        return "with no ceiling above zero to compare that with"
+    where = "there" if len(ceilings) == len(pair) else f"at the {len(ceilings)} of these where that is above zero"
+    return f"members of one of them with {np.mean(ceilings):.3f} {where}"

@@ -52,6 +52,7 @@ class AccuracyDifference(Descriptor):
     avoid = "As evidence that two models are alike: models of equal accuracy may err on entirely different samples."
     bounds = (0.0, 1.0)
     outputs_only = True
+    needs_classes = True
     needs_targets = True
     defined_for_constants = True
     invariances = frozenset({Invariance.ISOTROPIC_SCALING})

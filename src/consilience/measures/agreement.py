@@ -72,6 +72,7 @@ class CohenKappa(Measure):
     bounds = (-1.0, 1.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     invariances = frozenset({Invariance.ISOTROPIC_SCALING})
 
     def check_input(self, x: Array, name: str, /) -> None:
@@ -151,6 +152,7 @@ class ErrorConsistency(Measure):
     bounds = (-1.0, 1.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     needs_targets = True
     defined_for_constants = True
     invariances = frozenset({Invariance.ISOTROPIC_SCALING})

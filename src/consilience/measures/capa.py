@@ -79,6 +79,7 @@ class CAPA(Measure):
     bounds = (-1.0, 1.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     needs_targets = True
     defined_for_constants = True
     invariances = frozenset[Invariance]()

@@ -89,6 +89,7 @@ class Disagreement(Measure):
     symmetric = per_instance(lambda self: self.form != "error_corrected")
     needs_targets = per_instance(lambda self: self.form != "plain")
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     invariances = frozenset({Invariance.ISOTROPIC_SCALING})
 

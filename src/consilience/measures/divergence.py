@@ -79,6 +79,7 @@ class JSD(Measure):
     kind = Kind.DISTANCE
     symmetric = True
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     differentiable = per_instance(lambda self: self.inputs == "logits")
     bounds = per_instance(lambda self: (0.0, math.log(2) / math.log(self.base)))
@@ -160,6 +161,7 @@ class KL(Measure):
     kind = Kind.DISTANCE
     bounds = (0.0, float("inf"))
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     symmetric = per_instance(lambda self: self.direction == "symmetrised")
     differentiable = per_instance(lambda self: self.inputs == "logits")
@@ -271,6 +273,7 @@ class Hellinger(Measure):
     bounds = (0.0, 1.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     differentiable = per_instance(lambda self: self.inputs == "logits")
     invariances = frozenset[Invariance]()

@@ -31,6 +31,7 @@ class _Multiplicity(Measure):
     bounds = (0.0, 1.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     invariances = frozenset({Invariance.ISOTROPIC_SCALING})
 

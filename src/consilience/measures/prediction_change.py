@@ -69,6 +69,7 @@ class PredictionDifference(Measure):
     bounds = (0.0, 2.0)
     symmetric = True
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     differentiable = per_instance(lambda self: self.inputs == "logits")
     invariances = frozenset[Invariance]()
@@ -160,6 +161,7 @@ class SurrogateChurn(Measure):
     bounds = (0.0, float("inf"))
     symmetric = True
     outputs_only = True
+    needs_classes = True
     defined_for_constants = True
     differentiable = per_instance(lambda self: self.inputs == "logits")
     invariances = frozenset[Invariance]()
