@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 
 import numpy as np
@@ -248,6 +249,18 @@ def test_members_that_stopped_are_counted():
     stopped[1, 2, :3] = 64
     (found, _) = run_sentences(ds.assign(stopped_at=(ds["diverged_at"].dims, stopped)))
     assert found == "3 of 312 trainings stopped before the last step."
+
+
+def test_inputs_that_are_not_shared_are_said_to_overlap_where_they_do():
+    ds = fake_run(members=4)
+    data = json.loads(ds.attrs["data"]) | {"n_pool": 4 * N_TRAIN[2]}
+    noise = json.loads(ds.attrs["noise"]) | {"shared": [], "resample": "disjoint"}
+    apart = ds.assign_attrs(data=json.dumps(data), noise=json.dumps(noise))
+    (spoken,) = set(run_sentences(apart)) - set(run_sentences(ds))
+    assert spoken.startswith(f"From n_train = {N_TRAIN[3]} on members share part of their training inputs")
+    assert f"4 sets apart up to n_train = {N_TRAIN[2]}" in spoken
+    bootstrap = noise | {"resample": "bootstrap"}
+    assert run_sentences(apart.assign_attrs(noise=json.dumps(bootstrap))) == run_sentences(ds)
 
 
 def test_run_sentences_are_silent_about_what_did_not_happen():

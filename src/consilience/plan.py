@@ -72,8 +72,8 @@ class Plan:
     def _layer_widths(self, point: Study) -> dict[str, int]:
         """Return the width of every layer of the point's networks by name, in order."""
         ensemble = self._ensembles[_environment(point)]
+        point.network.check(_sizes(point, ensemble))
         if isinstance(point.network, train.Foreign):
-            point.network.check()  # what cannot be called is said before anything is written
             if point.network.layers is not None:
                 return dict.fromkeys(point.network.layers, 0)
             smallest = train.Cell(

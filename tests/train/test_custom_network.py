@@ -62,6 +62,18 @@ def broken(n_inputs, n_outputs, *, key, how="array"):
     return Broken(jnp.zeros((n_inputs, n_outputs)), how)
 
 
+class Coupled(eqx.Module):
+    weight: object
+
+    def __call__(self, x):
+        y = x @ self.weight
+        return {"hidden": y - y.mean(0), "output": y}
+
+
+def coupled(n_inputs, n_outputs, *, key):
+    return Coupled(jax.random.normal(key, (n_inputs, n_outputs)))
+
+
 def anything(n_inputs, n_outputs, *, key, **options):
     return None
 
@@ -93,6 +105,12 @@ def test_options_are_the_functions_parameters():
     assert options != NETWORKS[kind()](width=5)
     assert pickle.loads(pickle.dumps(options)) == options
     assert hash(NETWORKS[kind()](sides=[1, 2])) == hash(NETWORKS[kind()](sides=(1, 2)))
+
+
+def test_rows_that_see_each_other_are_refused():
+    NETWORKS[kind()]().check(SIZES)
+    with pytest.raises(ConsilienceError, match="layer 'hidden' says of a row what depends on the others"):
+        NETWORKS[kind("coupled")]().check(SIZES)
 
 
 def test_it_trains_in_the_compiled_program(ensemble):

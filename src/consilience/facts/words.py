@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +91,21 @@ def _first_reason(ds: xr.Dataset, failed: NDArray[np.bool_]) -> str:
     return f" ({ds['failure'].values[failed][0]})" if failed.any() else ""
 
 
+def _overlap(ds: xr.Dataset) -> list[str]:
+    """From where on inputs that members do not share are nevertheless some of the same."""
+    noise = json.loads(ds.attrs["noise"])
+    if "inputs" in noise["shared"] or noise["resample"] != "disjoint":
+        return []
+    members, n_pool = ds.sizes["member"], json.loads(ds.attrs["data"])["n_pool"]
+    beyond = [int(n) for n in ds["n_train"].values if n * members > n_pool]
+    if not beyond:
+        return []
+    return [
+        f"From n_train = {min(beyond)} on members share part of their training inputs: a pool of {n_pool} rows has "
+        f"{members} sets apart up to n_train = {n_pool // members}."
+    ]
+
+
 def run_sentences(ds: xr.Dataset) -> list[str]:
     """What holds for the run as a whole: members that diverged or stopped, and what ± means."""
     members, done = ds.sizes["member"], ds["done"].values
@@ -102,6 +118,7 @@ def run_sentences(ds: xr.Dataset) -> list[str]:
         for lost, what, why in ((diverged, "diverged", ""), (failed, "failed", _first_reason(ds, failed)))
         if lost.any()
     ]
+    spoken += _overlap(ds)
     stopped = int((ds["stopped_at"].values >= 0).sum()) if "stopped_at" in ds else 0
     if stopped:
         spoken.append(f"{stopped} of {trainings} stopped before the last step.")

@@ -91,14 +91,9 @@ class Foreign(NetworkOptions):
         function = resolve(self.function, what="trainer") if isinstance(self.function, str) else self.function
         return replace(self, function=function)
 
-    def check(self) -> None:
-        """Refuse options that the trainer does not have, where its signature tells.
-
-        Raises
-        ------
-        ConsilienceError
-            For these, and when the function cannot be imported.
-        """
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a function that cannot be imported, and options it does not have, where its signature tells."""
+        del sizes
         function: Any = self.found().function
         try:
             parameters = list(inspect.signature(function).parameters.values())[1:]

@@ -179,6 +179,16 @@ class NetworkOptions(ABC):
             When the network cannot be made for such data or such an optimizer.
         """
 
+    def check(self, sizes: Sizes) -> None:
+        """Refuse what building does not show; asked once, before anything is written.
+
+        Raises
+        ------
+        ConsilienceError
+            When networks like this one cannot be part of a study.
+        """
+        del sizes
+
     def passing(self, sizes: Sizes) -> Passing:
         """Return what one input row takes on its way through the network, for estimates of memory."""
         one, two = (_arrays_made(self, sizes, rows) for rows in (1, 2))  # what does not grow is weights

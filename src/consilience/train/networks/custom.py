@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from consilience._custom import hashable, options_class, resolve
@@ -21,6 +22,7 @@ __all__ = ["CustomNetwork", "custom_network"]
 
 _GIVEN = 2  # parameters that are no options: n_inputs, n_outputs; and `key`, by name
 _ROWS = 3  # of the batch that a network is checked on
+_ROUNDING = 1e-3  # relative; products of one row and of three need not round alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,20 @@ class CustomNetwork(NetworkOptions):
         network = Own.of(module, self.name)
         self._try(network, sizes)
         return network
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a module that lets rows see each other, by what it makes of one alone and among others."""
+        network = eqx.filter_jit(lambda key: self.build(sizes, key=key))(jax.random.key(0))
+        x = jax.random.normal(jax.random.key(1), (_ROWS, sizes.n_inputs))
+        forward = eqx.filter_jit(lambda net, rows: net(rows))
+        among, alone = forward(network, x), forward(network, x[:1])
+        for name, layer in among.items():
+            if not np.allclose(layer[:1], alone[name], rtol=_ROUNDING, atol=_ROUNDING * float(jnp.abs(layer).max())):
+                raise self._refused(
+                    f"made a module whose layer {name!r} says of a row what depends on the others in its batch, as "
+                    f"batch normalisation does: training, losses and probe inputs come in batches of different sizes; "
+                    f"normalise over the units of each row instead"
+                )
 
     def _options(self) -> list[str]:
         return [one.name for one in fields(self) if one.name != "init_scale"]
