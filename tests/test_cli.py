@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.studies import EXACT, assert_same_bits, contents, study, study_file
+from tests.studies import DESCENT, EXACT, assert_same_bits, contents, study, study_file
 
 import consilience
 from consilience.claims import evaluate
@@ -334,11 +334,14 @@ def test_installed_command_reports_an_error_on_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_run_without_a_single_network_fails(tmp_path, path, out):
-    found = command("run", path, "--train.solver", "gradient", "--train.learning_rate", "1e30", "--out", out)
-    assert found.returncode == 1
-    assert "diverged" in found.stdout
-    assert found.stderr == "consilience: none of the networks could be trained; the results say why\n"
+def test_a_run_without_a_single_network_fails(capsys, tmp_path, out):
+    path = study_file(tmp_path / "study.toml", DESCENT, {"train.learning_rate": 1e30})
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(path), "--out", str(out)])
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert "diverged" in printed.out
+    assert printed.err == "consilience: none of the networks could be trained; the results say why\n"
 
 
 def test_a_reader_that_leaves_early_is_no_error():

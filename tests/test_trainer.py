@@ -238,12 +238,13 @@ def module_of(tmp_path):
     return f"elsewhere_{tmp_path.name}"
 
 
-def elsewhere(tmp_path, monkeypatch, **options):
+def elsewhere(tmp_path, monkeypatch, changes=(), **options):
     """A trainer in a module of the current directory, which other processes import for themselves."""
     module = module_of(tmp_path)
     (tmp_path / f"{module}.py").write_text(ELSEWHERE)
     monkeypatch.chdir(tmp_path)
-    return Study(**SMALL, trainer={"function": f"{module}:train", "layers": ["hidden_1", "output"], **options})
+    trainer = {"function": f"{module}:train", "layers": ["hidden_1", "output"], **options}
+    return Study(**SMALL | dict(changes), trainer=trainer)
 
 
 def test_processes_give_the_bits_of_one_and_the_reasons(tmp_path, monkeypatch):
@@ -267,9 +268,9 @@ def test_function_that_cannot_be_imported_goes_to_other_processes(tmp_path):
 
 
 def test_process_that_ends_without_a_word_costs_its_member_and_no_more(tmp_path, monkeypatch):
-    asked = elsewhere(tmp_path, monkeypatch)
-    raises = run(asked, tmp_path / "raises")
-    dies = run(elsewhere(tmp_path, monkeypatch, dies=True), tmp_path / "dies", workers=2)
+    small = {"grid": SMALL["grid"] | {"snr": [1.0]}}
+    raises = run(elsewhere(tmp_path, monkeypatch, small), tmp_path / "raises")
+    dies = run(elsewhere(tmp_path, monkeypatch, small, dies=True), tmp_path / "dies", workers=2)
     assert all(
         "its process ended without a word (exit code" in reason for reason in dies["failure"].values[..., 1].flat
     )

@@ -275,7 +275,7 @@ def test_normalisation_of_a_single_position_leaves_something_to_learn_from():
     """Eight channels on a map that has shrunk to one position: eight groups would be one value each."""
     options, sizes = ResNet((8, 8, 8)), Sizes(16, 3, (4, 4))
     network = with_random_weights(options, sizes)
-    gradient = jax.grad(lambda net: jnp.sum(net(rows(5, 16))["output"] ** 2))(network)
+    gradient = jax.jit(jax.grad(lambda net: jnp.sum(net(rows(5, 16))["output"] ** 2)))(network)
     assert all(np.abs(conv.weight).max() > 1e-3 for block in gradient.blocks for conv in block.convolutions)
 
 

@@ -60,7 +60,7 @@ def test_under_maximal_update_every_layer_changes_alike_at_any_width(optimizer, 
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.2), ("adam", 0.01)])
 def test_a_bottleneck_too_changes_alike_at_any_width(optimizer, rate):
     for layer in ("hidden_2", "bottleneck", "output"):
-        found = ratio("mup", optimizer, rate, layer=layer, bottleneck=4)
+        found = ratio("mup", optimizer, rate, layer=layer, bottleneck=4, wide=512)
         assert 2 / 3 < found < 3 / 2, (layer, found)
 
 

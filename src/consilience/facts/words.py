@@ -94,7 +94,7 @@ def _first_reason(ds: xr.Dataset, failed: NDArray[np.bool_]) -> str:
 def _overlap(ds: xr.Dataset) -> list[str]:
     """From where on inputs that members do not share are nevertheless some of the same."""
     noise = json.loads(ds.attrs["noise"])
-    if "inputs" in noise["shared"] or noise["resample"] != "disjoint":
+    if "inputs" in noise.get("shared", ["inputs"]) or noise.get("resample") != "disjoint":
         return []
     members, n_pool = ds.sizes["member"], json.loads(ds.attrs["data"])["n_pool"]
     beyond = [int(n) for n in ds["n_train"].values if n * members > n_pool]
