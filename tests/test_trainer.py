@@ -11,6 +11,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+import tomlkit
 from tests.studies import EXACT, assert_same_bits, reread, study, tables, without_times
 
 from consilience.errors import ConsilienceError
@@ -194,6 +195,13 @@ def test_a_member_that_forgets_a_layer_is_told_so_though_the_study_names_none(tm
     ds = run(with_trainer(bad="no layer"), tmp_path / "run")
     assert (ds["diverged_at"] == -1).all()
     assert all("no layer 'hidden_1'; it has output" in str(reason) for reason in ds["failure"].values[..., 1].flat)
+
+
+def test_an_option_is_set_from_outside_on_a_trainer_written_short(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(f'trainer = "{__name__}:least_squares"\n{tomlkit.dumps(SMALL)}')
+    found = Study.load(path, **{"trainer.ridge": 0.5})
+    assert json.loads(found.network.options) == {"ridge": 0.5}
 
 
 def test_an_option_that_a_trainer_does_not_have_is_refused_before_it_is_called():

@@ -311,6 +311,8 @@ def _override(tables: Mapping[str, Any], overrides: Mapping[str, Any]) -> Raw:
     result: Raw = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
     for dotted, value in overrides.items():
         table, _, key = dotted.partition(".")
+        if key and table == "trainer" and not isinstance(result.get(table, {}), dict):
+            result[table] = {"function": result[table]}  # written short
         if not key:
             result[table] = value
         elif isinstance(result.setdefault(table, {}), dict):
