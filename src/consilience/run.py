@@ -165,8 +165,12 @@ def compute(
         for cell, trained in _trained(plan, batch, devices, workers):
             targets = plan.ensemble(cell).splits.probe_y
             if cell.index in wanted:
-                yield cell, cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
-            finished = comparisons.add(cell, Represented(trained.layers, failures(trained) == ""), targets)
+                values = cell_values(plan, trained, targets, steps=plan.training(cell).options.steps)
+                yield cell, values
+                failure = values["failure"]
+            else:
+                failure = failures(trained)
+            finished = comparisons.add(cell, Represented(trained.layers, failure == ""), targets)
             if finished is not None:
                 yield finished
 
